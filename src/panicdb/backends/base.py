@@ -1,0 +1,200 @@
+"""What every engine gives: a read-only snapshot to select from, and a private place to build a target in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from panicdb.values import Catalog, CatalogTable, Facts, Monitor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a database is: how it is shown (without secrets), and what its backend opens."""
+
+    shown: str
+    backend: "Backend"
+    location: str
+
+
+class OrderedJoin(sa.sql.selectable.Join):
+    """A join that the engine makes in the order it is written, where the engine can be told."""
+
+    inherit_cache = True
+
+
+@compiles(OrderedJoin)
+def _plain_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> str:
+    return str(compiler.visit_join(element, **options))
+
+
+class Snapshot(ABC):
+    """One moment of one database, opened for reading only.
+
+    `connection` executes SQLAlchemy statements over the tables of `catalog`; temporary key tables are the only thing it
+    writes. Errors of the driver arrive as `PanicDBError`.
+    """
+
+    connection: sa.Connection
+    catalog: Catalog
+    place: Place
+
+    @abstractmethod
+    def match(
+        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
+    ) -> sa.ColumnElement[bool]:
+        """Compare a parent's key column with a child's column exactly as the engine's foreign keys do."""
+
+    @abstractmethod
+    def can_look_up(
+        self,
+        table: CatalogTable,
+        columns: tuple[str, ...],
+        other: CatalogTable,
+        other_columns: tuple[str, ...],
+    ) -> bool:
+        """Tell whether an index finds rows of `table` by `columns` when they are matched with `other_columns`."""
+
+    @abstractmethod
+    def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:
+        """Create a temporary table of keys: k0, k1, ... (the identity), `owned` and `via`."""
+
+    @abstractmethod
+    def insert_new(self, table: sa.Table) -> sa.Insert:
+        """Start an INSERT that skips rows whose key is there."""
+
+    @abstractmethod
+    def exact(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """Strip a column of the collation and conversions that comparing it would bring."""
+
+    @abstractmethod
+    def stored_bytes(self, table: sa.FromClause, columns: tuple[str, ...]) -> sa.ColumnElement[int]:
+        """Estimate the bytes that the values of one row take."""
+
+    @abstractmethod
+    def parse_key(self, entry: CatalogTable, column: str, text: str) -> tuple[Any, ...]:
+        """Turn an id as typed into the values it may stand for in `column`, the likeliest first."""
+
+    @abstractmethod
+    def is_text(self, entry: CatalogTable, column: str) -> bool:
+        """Tell whether `column` is declared to hold text, so that a prefix of an id makes sense."""
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Read every fact of the schema, for comparison."""
+
+    @abstractmethod
+    def sequences(self) -> Mapping[str, int]:
+        """Read where each counter stands, by table."""
+
+    @abstractmethod
+    def check_portable(self) -> None:
+        """Refuse a source that holds something which no target of ours could hold. Raises SourceError."""
+
+    @abstractmethod
+    def damage(self) -> tuple[str, ...]:
+        """Let the engine check its own structures; every complaint, or nothing."""
+
+    @abstractmethod
+    def notes(self) -> tuple[str, ...]:
+        """Say what a user should know about reading this source."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Return the bytes that the whole database takes."""
+
+
+@dataclass(frozen=True)
+class CopyStep:
+    """The rows of one table: all of them, or those whose keys are in `keys`, with some links set to NULL.
+
+    `nulls` maps a column to the condition under which its value stays; `source` is the alias its conditions speak of.
+    """
+
+    entry: CatalogTable
+    keys: sa.Table | None
+    source: sa.FromClause
+    nulls: Mapping[str, sa.ColumnElement[bool]]
+
+
+class Staging(ABC):
+    """A private, invisible place where a target is built, checked and then published."""
+
+    @abstractmethod
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Make an empty database with the physical settings of the source (for a replay of migrations)."""
+
+    @abstractmethod
+    def directory(self) -> str:
+        """Return the private directory: the working directory of the guarded child."""
+
+    @abstractmethod
+    def url(self) -> str:
+        """Return the URL of the database, relative to `directory()`."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Throw away what was built so far."""
+
+    @abstractmethod
+    def copy_schema(self, snapshot: Snapshot) -> None:
+        """Create every object of the source from its own definition, version rows included."""
+
+    @abstractmethod
+    def adopt_schema(self) -> Mapping[str, int]:
+        """Make a migrated schema ready for the load; return the rows that the migrations left, now cleared."""
+
+    @abstractmethod
+    def load(
+        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int
+    ) -> None:
+        """Copy rows out of the snapshot in one transaction; `total` estimates their bytes."""
+
+    @abstractmethod
+    def finish(self, snapshot: Snapshot, *, whole: bool) -> None:
+        """Bring back what the load had put aside: indexes, views, triggers, counters, statistics."""
+
+    @abstractmethod
+    def open(self) -> AbstractContextManager[Snapshot]:
+        """Open what was built for the checks, for reading only."""
+
+    @abstractmethod
+    def publish(self, receipt: str | None, receipt_path: str | None) -> None:
+        """Make the target visible in one step, durable, then its receipt."""
+
+
+class Backend(ABC):
+    """One engine."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def place(self, text: str) -> Place:
+        """Read an address: a URL of this engine, or a path. Opens nothing."""
+
+    @abstractmethod
+    def open_snapshot(
+        self, place: Place, *, timeout: float, monitor: Monitor
+    ) -> AbstractContextManager[Snapshot]:
+        """Open a source for reading only and pin one moment of it; waits `timeout` seconds for locks."""
+
+    @abstractmethod
+    def check_target(self, place: Place, source: Place) -> None:
+        """Refuse a target that exists, is the source, or can't be made. Writes nothing."""
+
+    @abstractmethod
+    def check_receipt_path(self, path: str, place: Place) -> None:
+        """Refuse to put the receipt of `place` where something else lies. Writes nothing."""
+
+    @abstractmethod
+    def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
+        """Make the private place beside the target; whatever happens, nothing of it stays."""
+
+    @abstractmethod
+    def receipt_path(self, place: Place) -> str | None:
+        """Return the default path of a target's receipt."""

@@ -1,0 +1,154 @@
+"""SQLite files: how they are named, opened and identified."""
+
+import os
+import re
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+import sqlalchemy as sa
+
+from panicdb.errors import PanicDBError, SourceError, TransferError, UsageError
+
+SIDECARS = ("-wal", "-shm", "-journal")
+OLDEST_SQLITE = (3, 37, 0)
+"""`PRAGMA table_list`, which tells shadow tables and STRICT apart, is in SQLite since this release."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
+
+
+def is_url(text: str) -> bool:
+    """Tell a URL from a path: `sqlite:`, or anything with `://` after a scheme."""
+    match = _SCHEME.match(text)
+    return match is not None and (
+        text.startswith("sqlite:") or text[match.end() : match.end() + 2] == "//"
+    )
+
+
+def path_of(text: str) -> str:
+    """Return the file that a path or a SQLite URL names. Raises UsageError for anything but a file."""
+    path = _path_of_url(text) if is_url(text) else text
+    if path in ("", ":memory:"):
+        raise UsageError("an in-memory database can't be a source or a target", hint="name a file")
+    if "\0" in path:
+        raise UsageError("a file name can't hold a NUL character")
+    return path
+
+
+def _path_of_url(text: str) -> str:
+    try:
+        database = sa.make_url(text).database or ""
+    except sa.exc.ArgumentError as error:
+        raise UsageError(
+            "this is no URL that SQLAlchemy understands", hint="sqlite:///FILE, or just FILE"
+        ) from error
+    if database.startswith("file:"):
+        return unquote(urlsplit(database).path)
+    return database
+
+
+def open_uri(path: str, mode: str) -> str:
+    """Spell a file as a SQLite URI, whatever characters its name has; `mode` is ro, rw or rwc."""
+    return f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}"
+
+
+def connect(path: str, mode: str, *, timeout: float = 0.0) -> sqlite3.Connection:
+    """Open a file with explicit transactions, untrusted schema and byte-true text."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise SourceError(
+            f"the SQLite library is {sqlite3.sqlite_version}, panicdb needs {wanted} or later",
+            hint="use a Python that is linked with a newer SQLite",
+        )
+    connection = sqlite3.connect(
+        open_uri(path, mode),
+        uri=True,
+        isolation_level=None,
+        timeout=timeout,
+        check_same_thread=False,
+    )
+    connection.text_factory = _decode
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("PRAGMA temp_store = FILE")
+    return connection
+
+
+def _decode(data: bytes) -> str:
+    """Text of SQLite need not be valid UTF-8: keep the odd bytes recognisable instead of failing."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from all others under any name, or None where there is none."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def error_name(error: BaseException) -> str:
+    """Return SQLite's own name of an error, such as SQLITE_BUSY."""
+    return str(getattr(error, "sqlite_errorname", ""))
+
+
+def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
+    """Turn an error of the driver while `doing` something with `path` into words."""
+    name = error_name(error)
+    for prefix, (kind, text, hint) in _EXPLANATIONS.items():
+        if name.startswith(prefix):
+            return kind(f"{path}: {text}", hint=hint)
+    return TransferError(f"{path}: {doing} failed: {error}")
+
+
+_EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
+    "SQLITE_NOTADB": (
+        SourceError,
+        "not a SQLite database, or an encrypted one",
+        "decrypt it first, or check the file name",
+    ),
+    "SQLITE_CORRUPT": (
+        SourceError,
+        "the database is damaged or truncated",
+        "`sqlite3 FILE .recover` may rescue what is left; a copy made with `cp` while it was in use can look like this",
+    ),
+    "SQLITE_BUSY": (
+        SourceError,
+        "the database is locked by another process",
+        "wait until it has finished, or raise --timeout",
+    ),
+    "SQLITE_LOCKED": (SourceError, "the database is locked", "wait, or raise --timeout"),
+    "SQLITE_READONLY_ROLLBACK": (
+        SourceError,
+        "a crashed program left a hot journal that has to be rolled back first",
+        "open the database once with its application (or `sqlite3 FILE .tables`), then try again",
+    ),
+    "SQLITE_READONLY_RECOVERY": (
+        SourceError,
+        "a crashed program left a write-ahead log that has to be recovered first",
+        "open the database once with its application (or `sqlite3 FILE .tables`), then try again",
+    ),
+    "SQLITE_READONLY_CANTINIT": (
+        SourceError,
+        "the database is in WAL mode and its -shm file can't be made here",
+        "give write permission on the directory, or export from a copy made with `sqlite3 FILE .backup COPY`",
+    ),
+    "SQLITE_READONLY": (
+        SourceError,
+        "reading would have to write first (a journal or log was left by a crashed program)",
+        "open the database once with its application, then try again",
+    ),
+    "SQLITE_CANTOPEN": (
+        SourceError,
+        "can't be opened",
+        "a database in WAL mode needs a directory that can be written, or its -shm file in place",
+    ),
+    "SQLITE_FULL": (TransferError, "the disk is full", None),
+    "SQLITE_IOERR": (
+        TransferError,
+        "the system reported an input/output error",
+        "look for a full disk, a quota or a failing device",
+    ),
+    "SQLITE_NOMEM": (TransferError, "out of memory", None),
+}

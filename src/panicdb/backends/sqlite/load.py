@@ -1,0 +1,318 @@
+"""Building a SQLite target in its private file: schema, rows, then what the load had put aside."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from panicdb.backends.base import CopyStep, OrderedJoin, Place
+from panicdb.backends.sqlite import files
+from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, watch, wrap
+from panicdb.backends.sqlite.virtual import VirtualTable, Way, read_virtual_tables
+from panicdb.errors import RefusedError, TransferError
+from panicdb.values import CatalogTable, Kind, Monitor, Progress
+
+TARGET_CACHE_KIB = 65_536
+"""Room for the inner pages of the target's B-trees; more would only cost memory, much less makes inserts thrash."""
+
+_HEADER = ("page_size", "encoding", "auto_vacuum", "user_version", "application_id")
+
+
+@dataclass(frozen=True)
+class SchemaObject:
+    """One row of sqlite_master that has a text."""
+
+    kind: str
+    name: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What finishing a target needs to know of its source, read before the snapshot ends."""
+
+    header: Mapping[str, Any]
+    objects: tuple[SchemaObject, ...]
+    virtual: tuple[VirtualTable, ...]
+    sequences: Mapping[str, int]
+    statistics: tuple[tuple[Any, ...], ...] | None
+
+
+def read_source(snapshot: SQLiteSnapshot) -> Source:
+    """Read what is beside the rows; reads only."""
+    connection = snapshot.connection
+    shadows = {
+        row[1] for row in connection.exec_driver_sql("PRAGMA main.table_list") if row[2] == "shadow"
+    }
+    rows = connection.exec_driver_sql(
+        "SELECT type, name, sql, tbl_name FROM main.sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
+    )
+    objects = tuple(
+        SchemaObject(kind, name, sql)
+        for kind, name, sql, table in rows
+        if not name.startswith("sqlite_") and table not in shadows
+    )
+    names = {item.name for item in _all_tables(connection)}
+    return Source(
+        header={name: snapshot.setting(name) for name in _HEADER},
+        objects=objects,
+        virtual=read_virtual_tables(connection, snapshot.place.shown),
+        sequences=snapshot.sequences(),
+        statistics=_statistics(connection) if "sqlite_stat1" in names else None,
+    )
+
+
+def _all_tables(connection: sa.Connection) -> list[SchemaObject]:
+    rows = connection.exec_driver_sql(
+        "SELECT type, name, sql FROM main.sqlite_master WHERE type = 'table'"
+    )
+    return [SchemaObject(*row) for row in rows]
+
+
+def _statistics(connection: sa.Connection) -> tuple[tuple[Any, ...], ...]:
+    rows = connection.exec_driver_sql("SELECT tbl, idx, stat FROM main.sqlite_stat1 ORDER BY rowid")
+    return tuple(tuple(row) for row in rows)
+
+
+def create_file(path: str, header: Mapping[str, Any]) -> None:
+    """Create an empty database whose physical settings are fixed for good."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    raw = files.connect(path, "rw")
+    try:
+        for name in _HEADER:
+            raw.execute(f"PRAGMA {name} = '{header[name]}'")
+        # The encoding is written with the first table, and stays when that is gone.
+        raw.execute("CREATE TABLE first (a)")
+        raw.execute("DROP TABLE first")
+    finally:
+        raw.close()
+
+
+@contextmanager
+def building(
+    path: str, monitor: Monitor, explain: Callable[[BaseException], BaseException]
+) -> Iterator[sa.Connection]:
+    """Open the private file for writing, without a journal: it is thrown away if anything fails."""
+    raw = files.connect(path, "rw")
+    try:
+        interrupted = watch(raw, monitor.tick)
+
+        def translate(error: BaseException) -> BaseException:
+            if files.error_name(error) == "SQLITE_INTERRUPT":
+                return interrupted() or KeyboardInterrupt()
+            return explain(error)
+
+        connection = wrap(raw, translate)
+        for pragma in (
+            "journal_mode = OFF",
+            "synchronous = OFF",
+            f"cache_size = -{TARGET_CACHE_KIB}",
+        ):
+            connection.exec_driver_sql(f"PRAGMA main.{pragma}")
+        yield connection
+    finally:
+        raw.close()
+
+
+def create_objects(connection: sa.Connection, objects: Sequence[SchemaObject]) -> None:
+    """Execute the objects' own definitions, in their order."""
+    for item in objects:
+        connection.exec_driver_sql(item.sql)
+
+
+def put_aside(connection: sa.Connection) -> tuple[SchemaObject, ...]:
+    """Drop the triggers of a migrated schema, so that none fires; return them for later."""
+    rows = connection.exec_driver_sql(
+        "SELECT type, name, sql FROM main.sqlite_master WHERE type = 'trigger' ORDER BY rowid"
+    )
+    triggers = tuple(SchemaObject(*row) for row in rows)
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    for trigger in triggers:
+        connection.exec_driver_sql(f"DROP TRIGGER main.{quote(trigger.name)}")
+    return triggers
+
+
+def clear_rows(connection: sa.Connection, tables: Sequence[CatalogTable]) -> Mapping[str, int]:
+    """Delete the rows that migrations inserted; return how many, per table."""
+    cleared = {}
+    for entry in tables:
+        count = connection.execute(sa.delete(entry.table)).rowcount
+        if count:
+            cleared[entry.name] = int(count)
+    return cleared
+
+
+class Loader:
+    """Copies rows into the attached target, within the snapshot's transaction."""
+
+    def __init__(self, snapshot: SQLiteSnapshot, path: str, place: Place, total: int) -> None:
+        self._snapshot = snapshot
+        self._connection = snapshot.connection
+        self._path = path
+        self._place = place
+        self._total = total
+        self._quote = self._connection.dialect.identifier_preparer.quote_identifier
+
+    def load(self, steps: Sequence[CopyStep], extra: Sequence[str], monitor: Monitor) -> None:
+        """Attach, copy every step and the statements `extra`, commit: this ends the snapshot."""
+        self._snapshot.blame(self._explain)
+        self._connection.exec_driver_sql(
+            "ATTACH DATABASE ? AS target", (files.open_uri(self._path, "rw"),)
+        )
+        self._connection.exec_driver_sql("PRAGMA target.journal_mode = OFF")
+        self._connection.exec_driver_sql(f"PRAGMA target.cache_size = -{TARGET_CACHE_KIB}")
+        for step in steps:
+            monitor.gauge = self._gauge(step.entry.name)
+            monitor.report(monitor.gauge())
+            self._copy(step)
+        for statement in extra:
+            self._connection.exec_driver_sql(statement)
+        self._connection.exec_driver_sql("COMMIT")
+        monitor.gauge = None
+
+    def _gauge(self, table: str) -> Callable[[], Progress]:
+        """Inside one INSERT ... SELECT every counter stands still; the growing file tells."""
+        return lambda: Progress("copying", table, os.stat(self._path).st_size, self._total)
+
+    def _copy(self, step: CopyStep) -> None:
+        entry = step.entry
+        if step.keys is None and not step.nulls and _same_layout(entry):
+            # SQLite copies the pages' cells, indexes included, when nothing but `*` stands on both sides
+            # (https://www.sqlite.org/src/file/src/insert.c, the transfer optimisation).
+            name = self._quote(entry.name)
+            self._connection.exec_driver_sql(f"INSERT INTO target.{name} SELECT * FROM main.{name}")
+            return
+        names = (*_rowid_to_keep(entry), *entry.stored)
+        row = step.source
+        values = [_nulled(row.c[name], step.nulls.get(name)) for name in names]
+        statement = sa.select(*values).select_from(self._rows(step, row))
+        if step.keys is None and entry.identity:
+            statement = statement.order_by(*(row.c[name] for name in entry.identity))
+        target = entry.table.to_metadata(sa.MetaData(), schema="target")
+        self._connection.execute(sa.insert(target).from_select(list(names), statement))
+
+    def _rows(self, step: CopyStep, row: sa.FromClause) -> sa.FromClause:
+        """Keys first: they are sorted as the rows lie, in the source as in the target."""
+        if step.keys is None:
+            return row
+        same = [row.c[name] == step.keys.c[f"k{n}"] for n, name in enumerate(step.entry.identity)]
+        return OrderedJoin(step.keys, row, sa.and_(*same))
+
+    def _explain(self, error: BaseException) -> BaseException:
+        if files.error_name(error) == "SQLITE_FULL":
+            return disk_full(self._path, self._place, self._total)
+        known = files.explain(error, self._snapshot.place.shown, "copying")
+        if files.error_name(error).startswith("SQLITE_CONSTRAINT"):
+            return TransferError(
+                f"{self._place.shown}: the target's schema refused a row of the source: {error}",
+                hint="the source holds rows that its own schema forbids",
+            )
+        return (
+            TransferError(known.message, hint=known.hint)
+            if isinstance(known, RefusedError)
+            else known
+        )
+
+
+def disk_full(path: str, place: Place, total: int) -> TransferError:
+    """Say how much was needed, and what there is."""
+    directory = os.path.dirname(path)
+    free = shutil.disk_usage(directory).free
+    return TransferError(
+        f"{place.shown}: the disk is full: about {total:,} bytes are needed, {free:,} are free there now",
+        hint="make room, or choose a target on another disk",
+    )
+
+
+def copy_virtual(
+    quote: Callable[[str], str], source: Source, catalog: Mapping[str, CatalogTable]
+) -> list[str]:
+    """Return the statements that copy virtual tables with content of their own through their modules."""
+    statements = []
+    for virtual in source.virtual:
+        if virtual.way is not Way.ROWS:
+            continue
+        rowid = [] if virtual.module in ("rtree", "rtree_i32") else ["rowid"]
+        columns = ", ".join([*rowid, *map(quote, catalog[virtual.name].stored)])
+        name = quote(virtual.name)
+        statements.append(
+            f"INSERT INTO target.{name} ({columns}) SELECT {columns} FROM main.{name}"
+        )
+    return statements
+
+
+def copy_versions(quote: Callable[[str], str], catalog: Mapping[str, CatalogTable]) -> list[str]:
+    """Return the statements that copy version rows verbatim."""
+    return [
+        f"INSERT INTO target.{quote(entry.name)} SELECT * FROM main.{quote(entry.name)}"
+        for entry in catalog.values()
+        if entry.kind is Kind.VERSION
+    ]
+
+
+def finish(
+    connection: sa.Connection, source: Source, later: Sequence[SchemaObject], *, whole: bool
+) -> None:
+    """Create what had to wait, rebuild, and set counters, statistics and header fields as the source has them."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    create_objects(connection, [item for item in later if item.kind == "index"])
+    for virtual in source.virtual:
+        if virtual.way is Way.REBUILD:
+            name = quote(virtual.name)
+            connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
+    create_objects(connection, [item for item in later if item.kind != "index"])
+    _set_sequences(connection, source.sequences)
+    if source.statistics is not None:
+        _set_statistics(connection, source.statistics, whole=whole)
+    for name in ("user_version", "application_id"):
+        connection.exec_driver_sql(f"PRAGMA main.{name} = {int(source.header[name])}")
+    connection.exec_driver_sql("PRAGMA main.journal_mode = DELETE")
+
+
+def _set_sequences(connection: sa.Connection, sequences: Mapping[str, int]) -> None:
+    if not any(item.name == "sqlite_sequence" for item in _all_tables(connection)):
+        return
+    connection.exec_driver_sql("DELETE FROM main.sqlite_sequence")
+    rows = [(name, value) for name, value in sequences.items()]
+    if rows:
+        connection.exec_driver_sql(
+            "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", rows
+        )
+
+
+def _set_statistics(
+    connection: sa.Connection, rows: tuple[tuple[Any, ...], ...], *, whole: bool
+) -> None:
+    """The planner's statistics of a whole copy are the source's; those of a subset are taken anew."""
+    if not whole:
+        connection.exec_driver_sql("ANALYZE main")
+        return
+    connection.exec_driver_sql("ANALYZE main.sqlite_master")
+    connection.exec_driver_sql("DELETE FROM main.sqlite_stat1")
+    if rows:
+        connection.exec_driver_sql(
+            "INSERT INTO main.sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", list(rows)
+        )
+
+
+def _same_layout(entry: CatalogTable) -> bool:
+    """`SELECT *` gives the stored columns, and keeps rowids where rows have no other place."""
+    plain = [column.name for column in entry.table.c if not column.system] == list(entry.stored)
+    return plain and (not _rowid_to_keep(entry) or bool(entry.indexes))
+
+
+def _rowid_to_keep(entry: CatalogTable) -> tuple[str, ...]:
+    """The hidden rowid is copied too, unless a column is it: equal order, equal identity, append-only inserts."""
+    hidden = [column.name for column in entry.table.c if column.system]
+    aliased = any(column.info["rowid"] for column in entry.table.c if not column.system)
+    return () if aliased else tuple(hidden)
+
+
+def _nulled(
+    column: sa.ColumnElement[Any], stays: sa.ColumnElement[bool] | None
+) -> sa.ColumnElement[Any]:
+    return column if stays is None else sa.case((stays, column))

@@ -1,0 +1,384 @@
+"""The private directory beside a SQLite target, and the one step that makes the target visible."""
+
+import ctypes
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.sqlite import files
+from panicdb.backends.sqlite import load as loading
+from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
+from panicdb.errors import TargetError, TransferError
+from panicdb.values import Monitor
+
+DATABASE = "target.db"
+RECEIPT = "receipt.json"
+RECEIPT_SUFFIX = ".receipt.json"
+RECEIPT_MARK = '"panicdb_receipt"'
+LONGEST_NAME = 200
+"""File systems take 255 bytes; beyond this the private directory's name is a hash."""
+
+
+class SQLiteStaging(Staging):
+    """A database in a private directory on the target's own file system."""
+
+    def __init__(self, place: Place, directory: str, monitor: Monitor) -> None:
+        self._place = place
+        self._directory = directory
+        self._path = os.path.join(directory, DATABASE)
+        self._monitor = monitor
+        self._source: loading.Source | None = None
+        self._later: tuple[loading.SchemaObject, ...] = ()
+        self._copied = False
+
+    def prepare(self, snapshot: Snapshot) -> None:
+        """See `Staging`."""
+        loading.create_file(self._path, self._known(snapshot).header)
+
+    def directory(self) -> str:
+        """See `Staging`."""
+        return self._directory
+
+    def url(self) -> str:
+        """See `Staging`."""
+        return f"sqlite:///{DATABASE}"
+
+    def reset(self) -> None:
+        """See `Staging`."""
+        _empty(self._directory)
+        self._later, self._copied = (), False
+
+    def copy_schema(self, snapshot: Snapshot) -> None:
+        """Create tables now, and all else after the load: indexes are built faster so, and no trigger fires."""
+        source = self._known(snapshot)
+        loading.create_file(self._path, source.header)
+        with self._building() as connection:
+            loading.create_objects(
+                connection, [item for item in source.objects if item.kind == "table"]
+            )
+        self._later = tuple(item for item in source.objects if item.kind != "table")
+        self._copied = True
+
+    def adopt_schema(self) -> Mapping[str, int]:
+        """See `Staging`."""
+        with self.open() as built:
+            tables = built.catalog.ordinary()
+        with self._building() as connection:
+            self._later = loading.put_aside(connection)
+            return loading.clear_rows(connection, tables)
+
+    def load(
+        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int
+    ) -> None:
+        """See `Staging`."""
+        assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - the method `attach` is planned for these only
+        source, catalog = self._known(snapshot), snapshot.catalog.tables
+        quote = snapshot.connection.dialect.identifier_preparer.quote_identifier
+        whole = all(step.keys is None for step in steps)
+        extra = loading.copy_versions(quote, catalog) if self._copied else []
+        extra += loading.copy_virtual(quote, source, catalog) if whole else []
+        loading.Loader(snapshot, self._path, self._place, total).load(steps, extra, monitor)
+
+    def finish(self, snapshot: Snapshot, *, whole: bool) -> None:
+        """See `Staging`."""
+        with self._building() as connection:
+            loading.finish(connection, self._known(snapshot), self._later, whole=whole)
+
+    def open(self) -> AbstractContextManager[Snapshot]:
+        """See `Staging`."""
+        place = Place(self._place.shown, self._place.backend, self._path)
+        return open_snapshot(place, timeout=0.0, monitor=self._monitor)
+
+    def publish(self, receipt: str | None, receipt_path: str | None) -> None:
+        """Sync, link without clobber, sync the directory; then the receipt. See docs/how-it-works.md."""
+        target = self._place.location
+        left = [name for name in files.SIDECARS if os.path.lexists(self._path + name)]
+        if left:
+            raise TransferError(
+                f"{self._place.shown}: the finished database still has {', '.join(left)} files"
+            )
+        try:
+            _sync(self._path)
+            if receipt is not None and receipt_path is not None:
+                self._prepare_receipt(receipt, receipt_path)
+            _refuse_sidecars(self._place)
+            _link(self._path, target, self._place.shown)
+            _sync(os.path.dirname(target))
+            if receipt is not None and receipt_path is not None:
+                os.replace(os.path.join(self._directory, RECEIPT), receipt_path)
+                _sync(os.path.dirname(receipt_path))
+        except OSError as error:
+            raise TransferError(
+                f"{self._place.shown}: publishing failed: {error.strerror or error}"
+            ) from error
+
+    def _prepare_receipt(self, receipt: str, receipt_path: str) -> None:
+        """A receipt of an earlier target of this name must not outlive it."""
+        draft = os.path.join(self._directory, RECEIPT)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
+            stream.write(receipt)
+        _sync(draft)
+        Path(receipt_path).unlink(missing_ok=True)
+
+    @contextmanager
+    def _building(self) -> Iterator[sa.Connection]:
+        with loading.building(self._path, self._monitor, self._explain) as connection:
+            yield connection
+
+    def _explain(self, error: BaseException) -> BaseException:
+        if files.error_name(error) == "SQLITE_FULL":
+            needed = os.stat(self._path).st_size
+            return loading.disk_full(self._path, self._place, needed)
+        known = files.explain(error, self._place.shown, "building")
+        return TransferError(known.message, hint=known.hint)
+
+    def _known(self, snapshot: Snapshot) -> loading.Source:
+        """Read what belongs to the source once, while the snapshot lasts."""
+        assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - the method `attach` is planned for these only
+        if self._source is None:
+            self._source = loading.read_source(snapshot)
+        return self._source
+
+
+def check_target(place: Place, source: Place) -> None:
+    """Refuse a target that exists, is the source, or can't be made; clears up after runs that were killed."""
+    path = Path(place.location)
+    if not path.name or place.location.endswith(os.sep):
+        raise TargetError(
+            f"{place.shown}: a directory's name, not a file's", hint="name the file to make"
+        )
+    _refuse_source(place, source)
+    if os.path.lexists(path):
+        _remove_left_over(place)
+        _refuse_existing(place)
+    _refuse_sidecars(place)
+    parent = path.parent
+    if not parent.is_dir():
+        raise TargetError(
+            f"{place.shown}: there is no directory {str(parent)!r}", hint="create it first"
+        )
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise TargetError(f"{place.shown}: no permission to write into {str(parent)!r}")
+
+
+def check_receipt_path(receipt_path: str, shown: str) -> None:
+    """Refuse to put a receipt where something else lies."""
+    try:
+        status = os.lstat(receipt_path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TargetError(f"{shown}: the receipt can't be written: {error.strerror}") from error
+    if (
+        stat.S_ISREG(status.st_mode)
+        and RECEIPT_MARK in Path(receipt_path).read_text(errors="replace")[:200]
+    ):
+        return
+    raise TargetError(
+        f"{shown}: {receipt_path} exists and is no receipt",
+        hint="move it away, or choose --receipt FILE",
+    )
+
+
+@contextmanager
+def stage(place: Place, *, monitor: Monitor) -> Iterator[SQLiteStaging]:
+    """Hold the private directory, temporary files of SQLite included; nothing of it stays."""
+    directory = _private_directory(place)
+    lock = _acquire(directory, place)
+    try:
+        with _temporary_files_in(directory):
+            yield SQLiteStaging(place, directory, monitor)
+    finally:
+        _discard(directory, lock)
+
+
+def _private_directory(place: Place) -> str:
+    parent, name = os.path.split(place.location)
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return os.path.join(parent, f".{name}.panicdb")
+
+
+def _acquire(directory: str, place: Place) -> int:
+    """Lock the directory: the kernel frees the lock when its holder dies, so what an unlocked one holds is left over."""
+    while True:
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise TargetError(f"{place.shown}: can't be made here: {error.strerror}") from error
+        lock = _lock(directory, place)
+        if lock is not None:
+            _empty(directory)
+            return lock
+
+
+def _lock(directory: str, place: Place) -> int | None:
+    """Return the locked directory, or None if it was removed meanwhile. Raises TargetError if another run holds it."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TargetError(f"{place.shown}: {directory} is in the way: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    try:
+        if status.st_uid != os.geteuid():
+            raise TargetError(
+                f"{place.shown}: {directory} belongs to another user",
+                hint="remove it, or choose another directory",
+            )
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise TargetError(
+            f"{place.shown}: another panicdb run is making this target",
+            hint="wait until it has finished",
+        ) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if files.identity(directory) == (status.st_dev, status.st_ino):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _remove_left_over(place: Place) -> None:
+    """A run that was killed right after publication leaves its directory beside the finished target."""
+    directory = _private_directory(place)
+    if os.path.isdir(directory) and not os.path.islink(directory):
+        lock = _lock(directory, place)
+        if lock is not None:
+            _discard(directory, lock)
+
+
+def _discard(directory: str, lock: int) -> None:
+    """Remove the directory while it is still locked, so that nobody can mistake it for a left-over."""
+    try:
+        _empty(directory)
+        os.rmdir(directory)
+    finally:
+        os.close(lock)
+
+
+def _empty(directory: str) -> None:
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
+
+
+@contextmanager
+def _temporary_files_in(directory: str) -> Iterator[None]:
+    """Make SQLite sort and spill beside the target, where there is room for a copy of the data anyway."""
+    before = os.environ.get("SQLITE_TMPDIR")
+    os.environ["SQLITE_TMPDIR"] = directory
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("SQLITE_TMPDIR", None)
+        else:
+            os.environ["SQLITE_TMPDIR"] = before
+
+
+def _refuse_source(place: Place, source: Place) -> None:
+    if files.identity(place.location) is not None and files.identity(
+        place.location
+    ) == files.identity(source.location):
+        raise TargetError(
+            f"{place.shown}: source and target are the same file",
+            hint="name another target; the source is never written",
+        )
+    for suffix in files.SIDECARS:
+        if os.path.realpath(place.location) == os.path.realpath(source.location) + suffix:
+            raise TargetError(
+                f"{place.shown}: this name belongs to the source: SQLite would take it for its {suffix} file"
+            )
+
+
+def _refuse_existing(place: Place) -> None:
+    path = Path(place.location)
+    if path.is_symlink():
+        raise TargetError(f"{place.shown}: a symbolic link", hint="name the file itself")
+    if path.is_dir():
+        raise TargetError(f"{place.shown}: a directory", hint="name the file to make in it")
+    raise TargetError(
+        f"{place.shown}: exists already", hint="choose another name, or remove it first"
+    )
+
+
+def _refuse_sidecars(place: Place) -> None:
+    left = [
+        place.shown + suffix
+        for suffix in files.SIDECARS
+        if os.path.lexists(place.location + suffix)
+    ]
+    if left:
+        raise TargetError(
+            f"{place.shown}: left-over files would spoil a new database of this name: {', '.join(left)}",
+            hint="they belong to a database that is gone: remove them if you do not need them",
+        )
+
+
+def _sync(path: str) -> None:
+    """Write a file or directory through to the device; a failed sync is never tried again."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link(draft: str, target: str, shown: str) -> None:
+    """Give the finished file its name, unless the name is taken."""
+    try:
+        os.link(draft, target)
+    except FileExistsError:
+        raise TargetError(f"{shown}: appeared while the copy was made; it was left alone") from None
+    except OSError as error:
+        if error.errno not in (
+            errno.EPERM,
+            errno.ENOTSUP,
+            errno.EOPNOTSUPP,
+            errno.EMLINK,
+            errno.ENOSYS,
+        ):
+            raise
+        _rename_without_clobber(draft, target, shown)
+
+
+def _rename_without_clobber(draft: str, target: str, shown: str) -> None:
+    """For file systems without hard links: renameat2(2) on Linux, renamex_np(2) on macOS."""
+    library = ctypes.CDLL(None, use_errno=True)
+    rename: Callable[[], int]
+    if sys.platform == "darwin":
+        exclusive = 0x0004
+        rename = lambda: int(library.renamex_np(os.fsencode(draft), os.fsencode(target), exclusive))  # noqa: E731
+    else:
+        here, no_replace = -100, 1
+        rename = lambda: int(
+            library.renameat2(here, os.fsencode(draft), here, os.fsencode(target), no_replace)
+        )  # noqa: E731
+    if rename() == 0:
+        return
+    number = ctypes.get_errno()
+    if number == errno.EEXIST:
+        raise TargetError(f"{shown}: appeared while the copy was made; it was left alone")
+    raise OSError(number, os.strerror(number), target)

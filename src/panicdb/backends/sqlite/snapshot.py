@@ -1,0 +1,271 @@
+"""A read-only snapshot of a SQLite file: one connection, one transaction, one moment."""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql import operators
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from panicdb.backends.base import OrderedJoin, Place, Snapshot
+from panicdb.backends.sqlite import files, keys
+from panicdb.backends.sqlite.catalog import CatalogReader
+from panicdb.backends.sqlite.facts import read_facts
+from panicdb.backends.sqlite.virtual import read_virtual_tables
+from panicdb.errors import SourceError
+from panicdb.values import Catalog, CatalogTable, Facts, Monitor
+
+OPCODES_BETWEEN_POLLS = 5_000
+"""About 0.1 ms of work: far below the second that Ctrl-C may take, and too seldom to be felt (under 1 %)."""
+CACHE_KIB = 16_384
+"""Per attached file. Rows are read in the order they lie, so a larger cache would only cost memory."""
+LOCK_RETRY_SECONDS = 0.05
+
+_NUMERIC = frozenset({"INTEGER", "REAL", "NUMERIC"})
+
+
+@compiles(OrderedJoin, "sqlite")
+def _cross_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> str:
+    """SQLite never reorders the sides of a CROSS JOIN (https://www.sqlite.org/optoverview.html#crossjoin)."""
+    sides = {**options, "asfrom": True}
+    left = compiler.process(element.left, **sides)
+    right = compiler.process(element.right, **sides)
+    assert element.onclause is not None  # noqa: S101 - narrows the type: every ordered join has one
+    on = compiler.process(element.onclause, **options)
+    return f"{left} CROSS JOIN {right} ON {on}"
+
+
+class SQLiteSnapshot(Snapshot):
+    """See `Snapshot`. Errors of the driver are translated as they leave SQLAlchemy."""
+
+    def __init__(
+        self, place: Place, raw: sqlite3.Connection, monitor: Monitor, timeout: float
+    ) -> None:
+        self.place = place
+        self.raw = raw
+        self._blamed: Callable[[BaseException], BaseException | None] = lambda _error: None
+        self._interrupt = watch(raw, monitor.tick)
+        self.connection = wrap(raw, lambda error: self._explain(error, "reading"))
+        self._pin(monitor, timeout)
+        self._reader = CatalogReader(self.connection)
+        self.catalog: Catalog = self._reader.read()
+
+    def blame(self, explain: Callable[[BaseException], BaseException | None]) -> None:
+        """Let `explain` speak first from now on: what fails may be the target's fault."""
+        self._blamed = explain
+
+    def _explain(self, error: BaseException, doing: str) -> BaseException:
+        if files.error_name(error) == "SQLITE_INTERRUPT":
+            return self._interrupt() or KeyboardInterrupt()
+        blamed = self._blamed(error)
+        if blamed is not None:
+            return blamed
+        return files.explain(error, self.place.shown, doing)
+
+    def _pin(self, monitor: Monitor, timeout: float) -> None:
+        """Begin the one read transaction; waiting for a lock stays interruptible."""
+        self.connection.exec_driver_sql("PRAGMA temp.journal_mode = OFF")
+        self.connection.exec_driver_sql(f"PRAGMA main.cache_size = -{CACHE_KIB}")
+        self.connection.exec_driver_sql(f"PRAGMA temp.cache_size = -{CACHE_KIB}")
+        self.connection.exec_driver_sql("BEGIN")
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self.connection.exec_driver_sql("SELECT count(*) FROM main.sqlite_master").one()
+            except SourceError as error:
+                busy = files.error_name(error.__cause__ or error) == "SQLITE_BUSY"
+                if not busy or time.monotonic() >= deadline:
+                    raise
+                monitor.poll()
+                time.sleep(LOCK_RETRY_SECONDS)
+            else:
+                return
+
+    def match(
+        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
+    ) -> sa.ColumnElement[bool]:
+        """The parent's collation and affinity decide (https://www.sqlite.org/foreignkeys.html, section 3).
+
+        The parent stands on the left, so its collation counts; a unary plus takes the child's affinity away.
+        """
+        same = _affinity_class(parent) == _affinity_class(child)
+        return parent == (child if same else self.exact(child))
+
+    def can_look_up(
+        self,
+        table: CatalogTable,
+        columns: tuple[str, ...],
+        other: CatalogTable,
+        other_columns: tuple[str, ...],
+    ) -> bool:
+        """An index serves only a comparison under its own collation and without a conversion of its column."""
+        pairs = zip(columns, other_columns, strict=True)
+        for ours, theirs in pairs:
+            mine, its = table.table.c[ours].info, other.table.c[theirs].info
+            if mine["collation"] != its["collation"]:
+                return False
+            if _affinity_class(table.table.c[ours]) != _affinity_class(other.table.c[theirs]):
+                return False
+        physical = set(columns) <= {*table.identity} and bool(table.table.c[columns[0]].system)
+        return physical or any(index[0] in columns for index in table.indexes)
+
+    def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:
+        """See `Snapshot`: rowid tables get a key table that is sorted by rowid."""
+        return keys.create(self.connection, name, entry)
+
+    def insert_new(self, table: sa.Table) -> sa.Insert:
+        """See `Snapshot`."""
+        return sa.insert(table).prefix_with("OR IGNORE")
+
+    def exact(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A unary plus takes affinity away (https://www.sqlite.org/datatype3.html, section 4.2)."""
+        plus: sa.ColumnElement[Any] = sa.sql.elements.UnaryExpression(
+            column, operator=operators.custom_op("+"), type_=column.type
+        )
+        return plus
+
+    def stored_bytes(self, table: sa.FromClause, columns: tuple[str, ...]) -> sa.ColumnElement[int]:
+        """Blobs are measured by their header alone; nothing of them is read."""
+        total: sa.ColumnElement[int] = sa.literal(0)
+        for name in columns:
+            total = total + sa.func.coalesce(sa.func.length(table.c[name]), 0) + 1
+        return total
+
+    def parse_key(self, entry: CatalogTable, column: str, text: str) -> tuple[Any, ...]:
+        """See `Snapshot`."""
+        return keys.parse(entry.table.c[column], text)
+
+    def is_text(self, entry: CatalogTable, column: str) -> bool:
+        """See `Snapshot`."""
+        return str(entry.table.c[column].info["affinity"]) == "TEXT"
+
+    def facts(self) -> Facts:
+        """See `Snapshot`."""
+        return read_facts(self.connection)
+
+    def sequences(self) -> Mapping[str, int]:
+        """Return `sqlite_sequence` for the tables that there are."""
+        if not self._has("sqlite_sequence"):
+            return {}
+        rows = self.connection.exec_driver_sql(
+            "SELECT name, max(seq) FROM main.sqlite_sequence GROUP BY name"
+        )
+        return {name: int(value) for name, value in rows if name in self.catalog.tables}
+
+    def check_portable(self) -> None:
+        """Refuse virtual tables whose content can't be rebuilt."""
+        read_virtual_tables(self.connection, self.place.shown)
+
+    def damage(self) -> tuple[str, ...]:
+        """Run `PRAGMA integrity_check`."""
+        found = tuple(str(row[0]) for row in self._reader.pragma("integrity_check"))
+        return () if found == ("ok",) else found
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what reading does to writers."""
+        if self._reader.pragma("journal_mode") == [("wal",)]:
+            return ()
+        return ("the source is in rollback-journal mode: its writers wait while it is read",)
+
+    def size(self) -> int:
+        """Return pages in use, in bytes."""
+        pages, free, page_size = (
+            int(self._reader.pragma(name)[0][0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * page_size
+
+    def setting(self, name: str) -> Any:
+        """Return a PRAGMA of the main file."""
+        return self._reader.pragma(name)[0][0]
+
+    def _has(self, name: str) -> bool:
+        found = self.connection.exec_driver_sql(
+            "SELECT count(*) FROM main.sqlite_master WHERE name = ?", (name,)
+        )
+        return bool(found.scalar_one())
+
+
+def wrap(
+    raw: sqlite3.Connection, explain: Callable[[BaseException], BaseException]
+) -> sa.Connection:
+    """Give a driver's connection to SQLAlchemy; every error it raises comes out as `explain` says."""
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: raw,
+        poolclass=StaticPool,
+        pool_reset_on_return=None,  # transactions are begun and ended by name, and whoever opened `raw` closes it
+        hide_parameters=True,
+    )
+
+    @sa.event.listens_for(engine, "handle_error")
+    def translate(context: sa.ExceptionContext) -> None:
+        original = context.original_exception
+        if isinstance(original, sqlite3.Error | sqlite3.Warning):
+            raise explain(original) from original
+
+    return engine.connect()
+
+
+def watch(raw: sqlite3.Connection, poll: Callable[[], None]) -> Callable[[], BaseException | None]:
+    """Ask `poll` from inside long statements; return what tells why a statement was interrupted.
+
+    An exception raised inside SQLite's progress handler is lost, so it is kept here and raised by the caller.
+    """
+    caught: list[BaseException] = []
+
+    def ask() -> int:
+        try:
+            poll()
+        except BaseException as error:  # noqa: BLE001 - kept, and raised again once SQLite has returned
+            caught.append(error)
+            return 1
+        return 0
+
+    raw.set_progress_handler(ask, OPCODES_BETWEEN_POLLS)
+    return lambda: caught[0] if caught else None
+
+
+@contextmanager
+def open_snapshot(place: Place, *, timeout: float, monitor: Monitor) -> Iterator[SQLiteSnapshot]:
+    """Open a file for reading only; it is never created, and nothing of it is ever written."""
+    check_readable(place)
+    try:
+        raw = files.connect(place.location, "ro")
+    except sqlite3.Error as error:
+        raise files.explain(error, place.shown, "opening") from error
+    try:
+        yield SQLiteSnapshot(place, raw, monitor, timeout)
+    finally:
+        raw.close()
+
+
+def check_readable(place: Place) -> None:
+    """Refuse what is no readable file, with the reason. Opens nothing."""
+    path = Path(place.location)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise SourceError(f"{place.shown}: no such file", hint="check the path") from None
+    except OSError as error:
+        raise SourceError(f"{place.shown}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise SourceError(f"{place.shown}: a directory, not a database file")
+    if not stat.S_ISREG(mode):
+        raise SourceError(f"{place.shown}: not a regular file")
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"{place.shown}: no permission to read it", hint="ask its owner")
+
+
+def _affinity_class(column: sa.ColumnElement[Any]) -> str:
+    """Numbers of all kinds compare without conversion among each other."""
+    name = str(getattr(column, "info", {}).get("affinity", "BLOB"))
+    return "NUMERIC" if name in _NUMERIC else name

@@ -1,0 +1,360 @@
+"""One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, Unpack
+
+import sqlalchemy as sa
+
+from panicdb import closure as closures
+from panicdb import databases, planner, profiles, transfer, verification
+from panicdb.backends.base import Place, Snapshot
+from panicdb.closure import Closure
+from panicdb.errors import CheckFailedError, SelectionError, UsageError
+from panicdb.links import Graph, build_graph, parse_link
+from panicdb.planner import Plan
+from panicdb.receipt import Receipt, read_selection, write_receipt
+from panicdb.transfer import Built
+from panicdb.values import Monitor, Progress, Selection, Violations
+from panicdb.verification import ALL_CHECKS, PUBLICATION_CHECKS, Expectation, Report
+
+DEFAULT_TIMEOUT = 30.0
+LISTED_ROOTS = 50
+
+
+class Choice(TypedDict, total=False):
+    """The keywords that choose rows, spelled as on the command line."""
+
+    roots: Iterable[str]
+    """Keys of root rows, or unique prefixes of four characters or more of text keys."""
+    root: str | None
+    where: str | None
+    all_roots: bool
+    links: Iterable[str]
+    """`CHILD.COL[,COL][->PARENT.COL[,COL]]=POLICY`, each."""
+    exclude: Iterable[str]
+    whole: Iterable[str]
+    max_rows: int | None
+    max_bytes: int | None
+    violations: Violations
+
+
+@dataclass(frozen=True)
+class RootRow:
+    """One root as `list` shows it: its key, its labels, the rows it owns per table."""
+
+    key: str
+    labels: Mapping[str, Any]
+    owned: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class RootList:
+    """The roots of a source, the first ones with what they own; `total` counts all."""
+
+    source: str
+    table: str
+    roots: tuple[RootRow, ...]
+    total: int
+
+
+def export_experiments(
+    source_db_str: str, target_db_str: str, experiment_ids: list[str], timeout: int = 30
+) -> None:
+    """Copy whole experiments into a new database file.
+
+    `source_db_str` and `target_db_str` are SQLAlchemy URLs or paths, `experiment_ids` whole UUIDs in any spelling;
+    `timeout` bounds waiting for locks, in seconds. Reads the source, writes the target and its receipt.
+
+    Raises RootNotFoundError (a ValueError), "Experiment <id> not found in source database", before anything is written;
+    TargetError if the target exists; other PanicDBError as `export` does.
+    """
+    if not experiment_ids:
+        raise SelectionError("no experiment was named", hint="give at least one id")
+    selection = Selection(
+        root="experimentconfig", ids=tuple(map(str, experiment_ids)), whole_ids=True
+    )
+    _export(source_db_str, target_db_str, selection, _Run(Monitor(), float(timeout)))
+
+
+def export(
+    source: str,
+    target: str,
+    *,
+    receipt: bool | str = True,
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    **choice: Unpack[Choice],
+) -> Receipt:
+    """Copy the chosen roots, all they own and all they need into a new database.
+
+    Opens `source` for reading only, writes `target` (which must not exist) in one visible step, and its receipt beside
+    it (`receipt`: False for none, or a path). `timeout` bounds waiting for locks, in seconds. Returns the receipt.
+
+    Raises UsageError, RefusedError and its kin before anything is written; TransferError, CheckFailedError or
+    InterruptedRunError with nothing published.
+    """
+    run = _Run(monitor or Monitor(progress), timeout, receipt)
+    return _export(source, target, selection_from(choice), run)
+
+
+def clone(
+    source: str,
+    target: str,
+    *,
+    violations: Violations = "refuse",
+    receipt: bool | str = True,
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Receipt:
+    """Copy every row of every ordinary table into a new database; otherwise as `export`.
+
+    `violations` may be `refuse` or `keep`: a clone leaves nothing out.
+    """
+    _check_clone(violations)
+    run = _Run(monitor or Monitor(progress), timeout, receipt)
+    places = _locate(source, target, run)
+    with databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot:
+        graph = build_graph(snapshot.catalog, Selection())
+        run.monitor.report(Progress("planning"))
+        decided = planner.plan_whole(snapshot, graph, violations)
+        return _carry_out(decided, None, graph, snapshot, places, run)
+
+
+def plan(
+    source: str,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+    **choice: Unpack[Choice],
+) -> Plan:
+    """Decide an export without making it: rows and bytes per table, and why. Reads only."""
+    run = _Run(monitor or Monitor(), timeout)
+    with databases.open_source(
+        databases.locate(source), timeout=timeout, monitor=run.monitor
+    ) as snapshot:
+        closure = _take_closure(snapshot, selection_from(choice), run)
+        return planner.plan_subset(snapshot, closure, measure=True)
+
+
+def plan_clone(
+    source: str,
+    *,
+    violations: Violations = "refuse",
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+) -> Plan:
+    """Decide a clone without making it. Reads only."""
+    _check_clone(violations)
+    place = databases.locate(source)
+    with databases.open_source(place, timeout=timeout, monitor=monitor or Monitor()) as snapshot:
+        return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), violations)
+
+
+def verify(
+    reference: str,
+    target: str,
+    *,
+    receipt: str | None = None,
+    skip: Iterable[str] = (),
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+    **choice: Unpack[Choice],
+) -> Report:
+    """Compare a target with its source: revision, schema, row counts, foreign keys, sequences, integrity. Reads only.
+
+    The rows expected are those of the selection; without one, of the receipt (given, or found beside the target);
+    without that, every row of every table. Differences are findings in the report, not errors.
+    """
+    skipped = _check_names(skip)
+    places = _Places(databases.locate(reference), databases.locate(target), None)
+    run = _Run(monitor or Monitor(), timeout)
+    selection = selection_from(choice) if choice else _recorded_selection(places.target, receipt)
+    with (
+        databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
+        databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
+    ):
+        expected = _expectation(snapshot, selection, run)
+        return verification.check_target(expected, copy, places.source.shown, skip=skipped)
+
+
+def list_roots(
+    source: str,
+    *,
+    root: str | None = None,
+    limit: int = LISTED_ROOTS,
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+) -> RootList:
+    """List the rows that can be exported, the first `limit` with the rows they own per table. Reads only."""
+    place = databases.locate(source)
+    with databases.open_source(place, timeout=timeout, monitor=monitor or Monitor()) as snapshot:
+        selection = Selection(root=root)
+        chosen = profiles.choose_root(snapshot.catalog, selection)
+        entry, labels = chosen.entry, profiles.labels(snapshot.catalog, chosen.entry)
+        key = entry.primary_key or entry.stored[:1]
+        columns = [entry.table.c[name] for name in (*key, *labels)]
+        rows = snapshot.connection.execute(
+            sa.select(*columns).order_by(*columns[: len(key)]).limit(limit)
+        ).all()
+        found = tuple(
+            RootRow(
+                key=", ".join(map(_key_text, row[: len(key)])),
+                labels=dict(zip(labels, row[len(key) :], strict=True)),
+                owned=_owned(snapshot, chosen, str(row[0])) if len(entry.primary_key) == 1 else {},
+            )
+            for row in rows
+        )
+        return RootList(place.shown, entry.name, found, planner.count_rows(snapshot, entry))
+
+
+def selection_from(choice: Choice) -> Selection:
+    """Check the keywords that choose rows against each other. Raises UsageError."""
+    ids = tuple(map(str, choice.get("roots", ())))
+    where, every = choice.get("where"), choice.get("all_roots", False)
+    given = [
+        name
+        for name, said in (("ids", ids), ("--where", where is not None), ("--all", every))
+        if said
+    ]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "nothing"
+        raise UsageError(
+            f"say what to copy in one way, found {found}", hint="ids, or --where SQL, or --all"
+        )
+    return Selection(
+        root=choice.get("root"),
+        ids=ids,
+        where=where,
+        all=every,
+        links=tuple(map(parse_link, choice.get("links", ()))),
+        exclude=tuple(choice.get("exclude", ())),
+        whole=tuple(choice.get("whole", ())),
+        max_rows=choice.get("max_rows"),
+        max_bytes=choice.get("max_bytes"),
+        violations=choice.get("violations", "refuse"),
+    )
+
+
+# The steps
+
+
+@dataclass(frozen=True)
+class _Run:
+    monitor: Monitor
+    timeout: float
+    receipt: bool | str = True
+
+
+@dataclass(frozen=True)
+class _Places:
+    source: Place
+    target: Place
+    receipt: str | None
+
+
+def _export(source: str, target: str, selection: Selection, run: _Run) -> Receipt:
+    places = _locate(source, target, run)
+    with databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot:
+        closure = _take_closure(snapshot, selection, run)
+        decided = planner.plan_subset(snapshot, closure)
+        return _carry_out(decided, closure, closure.graph, snapshot, places, run)
+
+
+def _locate(source: str, target: str, run: _Run) -> _Places:
+    """Find both places, and refuse a wrong target before the source is read."""
+    origin, goal = databases.locate(source), databases.locate(target)
+    receipt = goal.backend.receipt_path(goal) if run.receipt is True else run.receipt or None
+    receipt = None if receipt is None else os.path.abspath(receipt)
+    databases.check_target(goal, origin, receipt)
+    return _Places(origin, goal, receipt)
+
+
+def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run) -> Closure:
+    run.monitor.report(Progress("following links"))
+    root = profiles.choose_root(snapshot.catalog, selection)
+    return closures.compute(snapshot, root, profiles.complete(snapshot.catalog, selection))
+
+
+def _carry_out(
+    decided: Plan,
+    closure: Closure | None,
+    graph: Graph,
+    snapshot: Snapshot,
+    places: _Places,
+    run: _Run,
+) -> Receipt:
+    """Build aside, load, check, publish: nothing is visible before the last line."""
+    expected = verification.expect(snapshot, decided, graph)
+    with databases.stage_target(places.target, monitor=run.monitor) as staging:
+        built = transfer.build_schema(decided, snapshot, staging, run.monitor)
+        transfer.load_rows(decided, closure, snapshot, staging, run.monitor)
+        run.monitor.report(Progress("checking"))
+        with staging.open() as draft:
+            _require(expected, draft, decided.source)
+        receipt = _receipt(decided, built, places)
+        run.monitor.report(Progress("publishing"))
+        run.monitor.poll()
+        staging.publish(receipt.to_json(), places.receipt)
+    return receipt
+
+
+def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
+    report = verification.check_target(expected, draft, source, checks=PUBLICATION_CHECKS)
+    if not report.ok:
+        listed = "; ".join(finding.text for finding in report.findings)
+        raise CheckFailedError(
+            f"{report.target}: the finished copy is not what was planned, so it was not published: {listed}",
+            hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
+        )
+
+
+def _receipt(decided: Plan, built: Built, places: _Places) -> Receipt:
+    name = os.path.basename(places.target.shown)
+    return write_receipt(decided, name, built.as_dict(), PUBLICATION_CHECKS)
+
+
+def _expectation(snapshot: Snapshot, selection: Selection | None, run: _Run) -> Expectation:
+    if selection is None:
+        graph = build_graph(snapshot.catalog, Selection())
+        return verification.expect(snapshot, planner.plan_whole(snapshot, graph, "keep"), graph)
+    closure = _take_closure(snapshot, selection, run)
+    return verification.expect(snapshot, planner.plan_subset(snapshot, closure), closure.graph)
+
+
+def _recorded_selection(target: Place, receipt: str | None) -> Selection | None:
+    if receipt is not None:
+        return read_selection(receipt)
+    beside = target.backend.receipt_path(target)
+    return read_selection(beside) if beside is not None and os.path.isfile(beside) else None
+
+
+def _check_clone(violations: Violations) -> None:
+    if violations == "drop":
+        raise UsageError(
+            "a clone leaves nothing out",
+            hint="--violations keep, or `panicdb export --all --violations drop`",
+        )
+
+
+def _check_names(skip: Iterable[str]) -> frozenset[str]:
+    names = frozenset(skip)
+    unknown = sorted(names - set(ALL_CHECKS))
+    if unknown:
+        raise UsageError(
+            f"there is no check {unknown[0]!r}", hint="checks: " + ", ".join(ALL_CHECKS)
+        )
+    return names
+
+
+def _owned(snapshot: Snapshot, root: profiles.Root, key: str) -> Mapping[str, int]:
+    completed = profiles.complete(snapshot.catalog, Selection(root=root.entry.name))
+    only = replace(completed, ids=(key,), whole_ids=True, whole=())
+    return closures.owned_counts(snapshot, root, only)
+
+
+def _key_text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

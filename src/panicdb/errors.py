@@ -1,0 +1,85 @@
+"""Everything panicdb can complain about, with its exit code and its hint.
+
+    PanicDBError                4  failed on the way, nothing published
+     +- UsageError              2  wrong before anything was opened (also a ValueError)
+     +- RefusedError            3  refused after looking, nothing written
+     |   +- RootNotFoundError   3  a chosen root does not exist (also a ValueError)
+     |   +- SelectionError      3  the selection does not fit this database (also a ValueError)
+     |   +- SourceError         3  the source can't be read as it must be
+     |   +- TargetError         3  the target can't be written as it must be
+     |   +- BudgetError         3  the closure grew past --max-rows or --max-bytes
+     |   +- ViolationError      3  foreign keys are already violated in the source
+     +- TransferError           4  reading, writing or publishing failed half-way
+     +- CheckFailedError        4  the finished target did not pass its checks
+     +- InterruptedRunError   130  a signal ended the run (130 SIGINT, 143 SIGTERM, 129 SIGHUP)
+
+A message says what was found and what was wanted, in lower case and without a full stop; `hint` says what to do
+next. Neither ever holds a password or a row's value; keys may appear.
+"""
+
+from typing import ClassVar
+
+
+class PanicDBError(Exception):
+    """The base of every error that panicdb raises on purpose."""
+
+    exit_code: int = 4
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PanicDBError, ValueError):
+    """The arguments are wrong, whatever the database holds."""
+
+    exit_code = 2
+
+
+class RefusedError(PanicDBError):
+    """Something that was looked at forbids the run; nothing was written."""
+
+    exit_code = 3
+
+
+class SelectionError(RefusedError, ValueError):
+    """The selection names something that this database does not have or can't do."""
+
+
+class RootNotFoundError(SelectionError):
+    """A chosen root does not exist in the source."""
+
+
+class SourceError(RefusedError):
+    """The source is missing, locked, damaged, no database, or not readable."""
+
+
+class TargetError(RefusedError):
+    """The target exists, can't be created, or is the source itself."""
+
+
+class BudgetError(RefusedError):
+    """The closure grew past a budget."""
+
+
+class ViolationError(RefusedError):
+    """Rows of the result reference rows that the source does not have."""
+
+
+class TransferError(PanicDBError):
+    """Reading, writing or publishing failed half-way; nothing was published."""
+
+
+class CheckFailedError(PanicDBError):
+    """The finished target differs from what the plan promised; nothing was published."""
+
+
+class InterruptedRunError(PanicDBError):
+    """A signal ended the run; nothing was published."""
+
+    EXIT_CODES: ClassVar[dict[str, int]] = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+    def __init__(self, signal_name: str = "SIGINT") -> None:
+        super().__init__(f"interrupted by {signal_name}: nothing was published")
+        self.exit_code = self.EXIT_CODES.get(signal_name, 130)

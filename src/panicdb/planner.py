@@ -1,0 +1,223 @@
+"""Plans: what will be done, as values that can be shown before anything is written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from panicdb import closure as closures
+from panicdb.backends.base import OrderedJoin, Snapshot
+from panicdb.closure import Closure
+from panicdb.errors import RefusedError
+from panicdb.links import Graph
+from panicdb.revisions import History, find_history
+from panicdb.roots import ROOT
+from panicdb.values import CatalogTable, Link, Selection, Violations
+
+SAMPLED_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Route:
+    """How the target gets its schema, and why."""
+
+    method: str
+    """`migrations` or `copy`."""
+    reason: str
+    history: History | None = None
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What travels of one table."""
+
+    name: str
+    rows: int
+    owned: int
+    support: int
+    source_rows: int
+    whole: bool
+    """Every row travels unchanged, so no keys are needed."""
+    bytes: int
+    """An estimate: exact lengths where the plan is the result, a sample's where it is carried out."""
+    ways: Mapping[str, int]
+    """Rows by how they came: chosen, whole table, or a link."""
+    nulled: Mapping[str, int]
+    """Rows by the link that becomes NULL in them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A transfer, decided."""
+
+    command: str
+    source: str
+    root: str | None
+    roots: tuple[str, ...]
+    """Keys of the chosen roots, as text; only where they were chosen by id."""
+    selection: Selection | None
+    revisions: Mapping[str, tuple[str, ...]]
+    route: Route
+    method: str
+    """How rows travel: `attach`."""
+    tables: tuple[TablePlan, ...]
+    """Tables with rows to copy, parents first as far as there is an order."""
+    empty: Mapping[str, int]
+    """Tables that stay empty, with the rows that the source has in them."""
+    policies: Mapping[str, str]
+    """Links with another policy than `follow`."""
+    kept: Mapping[str, int]
+    """Rows by the link that dangles in the source and is kept so."""
+    notes: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """All rows that travel."""
+        return sum(table.rows for table in self.tables)
+
+    @property
+    def bytes(self) -> int:
+        """An estimate of the bytes that travel."""
+        return sum(table.bytes for table in self.tables)
+
+
+def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) -> Plan:
+    """Plan the transfer of a closure; `measure` sums exact lengths instead of sampling."""
+    snapshot.check_portable()
+    entries = [entry for entry in snapshot.catalog.ordinary()]
+    tables = [
+        _plan_table(closure, entry, measure=measure)
+        for entry in entries
+        if entry.name in closure.keys
+    ]
+    moving = tuple(table for table in tables if table.rows)
+    names = {table.name for table in moving}
+    return Plan(
+        command="export",
+        source=snapshot.place.shown,
+        root=closure.root.name,
+        roots=_root_keys(closure),
+        selection=closure.selection,
+        revisions=snapshot.catalog.revisions,
+        route=_route(snapshot),
+        method="attach",
+        tables=moving,
+        empty={
+            entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names
+        },
+        policies={str(link): str(policy) for link, policy in closure.graph.policies.items()},
+        kept={str(link): count for link, count in closure.kept.items()},
+        notes=snapshot.notes(),
+    )
+
+
+def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan:
+    """Plan the transfer of every row of every ordinary table. Raises ViolationError unless they are kept."""
+    snapshot.check_portable()
+    counts = {entry.name: count_rows(snapshot, entry) for entry in snapshot.catalog.ordinary()}
+    found = find_violations(snapshot, graph)
+    if found and violations != "keep":
+        raise closures.violation_error(found)
+    total, size = sum(counts.values()), snapshot.size()
+    return Plan(
+        command="clone",
+        source=snapshot.place.shown,
+        root=None,
+        roots=(),
+        selection=None,
+        revisions=snapshot.catalog.revisions,
+        route=_route(snapshot),
+        method="attach",
+        tables=tuple(
+            TablePlan(
+                name,
+                rows,
+                rows,
+                0,
+                rows,
+                whole=True,
+                bytes=size * rows // total,
+                ways={},
+                nulled={},
+            )
+            for name, rows in counts.items()
+            if rows
+        ),
+        empty={name: 0 for name, rows in counts.items() if not rows},
+        policies={},
+        kept={str(link): count for link, count in found.items()},
+        notes=snapshot.notes(),
+    )
+
+
+def find_violations(snapshot: Snapshot, graph: Graph) -> Mapping[Link, int]:
+    """Count the dangling references of every link over whole tables."""
+    counts = {link: closures.count_dangling(snapshot, graph, link) for link in graph.links}
+    return {link: count for link, count in counts.items() if count}
+
+
+def count_rows(snapshot: Snapshot, entry: CatalogTable) -> int:
+    """Count the rows of a table."""
+    return int(snapshot.connection.scalar(sa.select(sa.func.count()).select_from(entry.table)) or 0)
+
+
+def _plan_table(closure: Closure, entry: CatalogTable, *, measure: bool) -> TablePlan:
+    owned, support = closure.counts(entry.name)
+    nulled = {
+        str(link): count for link, count in closure.nulled.items() if link.child == entry.name
+    }
+    source_rows = count_rows(closure.snapshot, entry)
+    size = _measure(closure, entry) if measure else _sample(closure, entry, owned + support)
+    return TablePlan(
+        name=entry.name,
+        rows=owned + support,
+        owned=owned,
+        support=support,
+        source_rows=source_rows,
+        whole=not nulled and owned + support == source_rows,
+        bytes=size,
+        ways=closure.counts_by_way(entry.name),
+        nulled=nulled,
+    )
+
+
+def _measure(closure: Closure, entry: CatalogTable) -> int:
+    return closures.stored_bytes(closure.snapshot, entry, closure.keys[entry.name])
+
+
+def _sample(closure: Closure, entry: CatalogTable, rows: int) -> int:
+    """Weigh a few rows; good enough to show how far a load has come."""
+    keys = closure.keys[entry.name]
+    sample = sa.select(keys).limit(SAMPLED_ROWS).subquery("sample")
+    size = closures.stored_bytes(closure.snapshot, entry, sample)
+    return size * rows // min(rows, SAMPLED_ROWS) if rows else 0
+
+
+def _root_keys(closure: Closure) -> tuple[str, ...]:
+    if not closure.selection.ids:
+        return ()
+    entry, keys = closure.root, closure.keys[closure.root.name]
+    row = entry.table.alias("r")
+    same = [row.c[name] == keys.c[f"k{number}"] for number, name in enumerate(entry.identity)]
+    key = row.c[entry.primary_key[0]]
+    statement = (
+        sa.select(key)
+        .select_from(OrderedJoin(keys, row, sa.and_(*same)))
+        .where(keys.c.via == ROOT)
+        .order_by(key)
+    )
+    return tuple(_key_text(value) for value in closure.snapshot.connection.scalars(statement))
+
+
+def _key_text(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _route(snapshot: Snapshot) -> Route:
+    if not snapshot.catalog.tables:
+        raise RefusedError(
+            f"{snapshot.place.shown}: the source has no tables", hint="check the file name"
+        )
+    history, reason = find_history(snapshot.catalog)
+    return Route("copy" if history is None else "migrations", reason, history)

@@ -1,0 +1,162 @@
+"""Receipts: the record of a transfer that lies beside its target, readable without panicdb."""
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import panicdb
+from panicdb.errors import SourceError
+from panicdb.links import parse_link
+from panicdb.planner import Plan
+from panicdb.values import Selection, as_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was done. It holds root keys and `--where` text, no other value of a row, and no secret."""
+
+    command: str
+    source: str
+    target: str
+    created: str
+    """UTC, for people: nothing is decided by it."""
+    revisions: Mapping[str, tuple[str, ...]]
+    schema: Mapping[str, Any]
+    """method, reason, differences that were met, rows of migrations that were cleared."""
+    selection: Selection | None
+    root: str | None
+    tables: tuple[Mapping[str, Any], ...]
+    empty: Mapping[str, int]
+    kept: Mapping[str, int]
+    checks: tuple[str, ...]
+    version: str = panicdb.__version__
+
+    @property
+    def rows(self) -> int:
+        """All rows of the target."""
+        return sum(int(table["rows"]) for table in self.tables)
+
+    def to_json(self) -> str:
+        """Spell the receipt as it lies beside the target."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the receipt as plain values."""
+        return {
+            "panicdb_receipt": FORMAT,
+            "panicdb_version": self.version,
+            "command": self.command,
+            "created": self.created,
+            "source": self.source,
+            "target": self.target,
+            "revisions": as_json(self.revisions),
+            "schema": as_json(self.schema),
+            "root": self.root,
+            "selection": selection_as_dict(self.selection),
+            "tables": as_json(self.tables),
+            "empty": as_json(self.empty),
+            "violations_kept": as_json(self.kept),
+            "checks": list(self.checks),
+        }
+
+
+def write_receipt(
+    plan: Plan, target: str, schema: Mapping[str, Any], checks: tuple[str, ...]
+) -> Receipt:
+    """Make the receipt of a finished target out of its plan. Writes nothing."""
+    return Receipt(
+        command=plan.command,
+        source=plan.source,
+        target=target,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        revisions=plan.revisions,
+        schema=schema,
+        selection=plan.selection and _with_whole_ids(plan.selection, plan),
+        root=plan.root,
+        tables=tuple(
+            {
+                "name": table.name,
+                "rows": table.rows,
+                "owned": table.owned,
+                "support": table.support,
+                "source_rows": table.source_rows,
+                "nulled": dict(table.nulled),
+            }
+            for table in plan.tables
+        ),
+        empty=plan.empty,
+        kept=plan.kept,
+        checks=checks,
+    )
+
+
+def selection_as_dict(selection: Selection | None) -> dict[str, Any] | None:
+    """Spell a selection with the words of the command line."""
+    if selection is None:
+        return None
+    return {
+        "ids": list(selection.ids),
+        "where": selection.where,
+        "all": selection.all,
+        "links": [str(option) for option in selection.links],
+        "exclude": list(selection.exclude),
+        "whole": list(selection.whole),
+        "violations": selection.violations,
+    }
+
+
+def read_selection(path: str) -> Selection | None:
+    """Read the selection of a receipt; None for that of a clone. Raises SourceError for what is no receipt of ours."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = data["panicdb_receipt"]
+    except OSError as error:
+        raise SourceError(f"{path}: the receipt can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: not a receipt of panicdb") from error
+    if version != FORMAT:
+        raise SourceError(
+            f"{path}: a receipt of format {version}, this panicdb reads format {FORMAT}",
+            hint="use a newer panicdb",
+        )
+    return _selection_from(data, path)
+
+
+def _selection_from(data: Mapping[str, Any], path: str) -> Selection | None:
+    chosen = data.get("selection")
+    if chosen is None:
+        return None
+    try:
+        return Selection(
+            root=data["root"],
+            ids=tuple(chosen["ids"]),
+            where=chosen["where"],
+            all=chosen["all"],
+            whole_ids=True,
+            links=tuple(parse_link(text) for text in chosen["links"]),
+            exclude=tuple(chosen["exclude"]),
+            whole=tuple(chosen["whole"]),
+            violations=chosen["violations"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"{path}: the receipt's selection can't be read") from error
+
+
+def _with_whole_ids(selection: Selection, plan: Plan) -> Selection:
+    """Prefixes may come to mean other rows; keys stay."""
+    return Selection(
+        root=plan.root,
+        ids=plan.roots,
+        where=selection.where,
+        all=selection.all,
+        whole_ids=True,
+        links=selection.links,
+        exclude=selection.exclude,
+        whole=selection.whole,
+        violations=selection.violations,
+    )

@@ -1,0 +1,156 @@
+"""Version tables and histories: which revision files know a database, and replaying them in a child process."""
+
+import ast
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from panicdb import guarded
+from panicdb.backends.base import Staging
+from panicdb.errors import PanicDBError
+from panicdb.values import Catalog, Monitor
+
+SECONDS_BETWEEN_POLLS = 0.02
+
+
+@dataclass(frozen=True)
+class History:
+    """A folder of migrations, and the file of each revision in it."""
+
+    location: Path
+    files: Mapping[str, Path]
+
+    def knows(self, revisions: tuple[str, ...]) -> bool:
+        """Tell whether every revision, spelled in full, has a file here."""
+        return bool(revisions) and all(revision in self.files for revision in revisions)
+
+
+class ReplayError(PanicDBError):
+    """A history can't be run on an empty database."""
+
+
+def bundled_history() -> History:
+    """Locate the PANIC-TDA history: inside the installed package, else beside `src` in a checkout."""
+    package = Path(__file__).resolve().parent
+    for location in (package / "migrations", package.parent.parent / "migrations"):
+        if (location / "env.py").is_file():
+            return read_history(location)
+    raise PanicDBError("the bundled migrations are missing", hint="reinstall panicdb")
+
+
+def read_history(location: Path) -> History:
+    """Parse the revision files below `location`; nothing of them is executed."""
+    files = {}
+    for file in sorted((location / "versions").glob("*.py")):
+        revision = _revision_of(file)
+        if revision is not None:
+            files[revision] = file
+    return History(location, files)
+
+
+def _revision_of(file: Path) -> str | None:
+    for node in ast.parse(file.read_bytes()).body:
+        targets = (
+            node.targets
+            if isinstance(node, ast.Assign)
+            else [node.target]
+            if isinstance(node, ast.AnnAssign)
+            else []
+        )
+        named = any(isinstance(target, ast.Name) and target.id == "revision" for target in targets)
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value.value
+    return None
+
+
+def find_history(catalog: Catalog) -> tuple[History | None, str]:
+    """Return the history that knows a database's revisions, or None, and why."""
+    if not catalog.revisions:
+        return None, "the source has no Alembic version table"
+    if len(catalog.revisions) > 1:
+        return None, f"the source has {len(catalog.revisions)} version tables"
+    (rows,) = catalog.revisions.values()
+    if not rows:
+        return None, "the source's version table is empty"
+    history = bundled_history()
+    if history.knows(rows):
+        return history, f"the bundled history knows revision {', '.join(rows)}"
+    return None, f"no known history has revision {', '.join(rows)}"
+
+
+def replay(
+    history: History, revisions: tuple[str, ...], staging: Staging, monitor: Monitor
+) -> None:
+    """Run a history up to `revisions` on the prepared database of `staging`, in a child process.
+
+    Writes into the staging directory only. Raises ReplayError with the revision and file that failed.
+    """
+    script = Path(guarded.__file__).parent / "replay.py"
+    request = {
+        "location": str(history.location),
+        "url": staging.url(),
+        "revisions": list(revisions),
+    }
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
+            [sys.executable, "-I", str(script)],
+            cwd=staging.directory(),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _send(child, request)
+            _wait(child, monitor)
+        finally:
+            _end(child)
+        output.seek(0)
+        _read_reply(Path(staging.directory()), output.read().decode(errors="replace"))
+
+
+def _send(child: "subprocess.Popen[bytes]", request: Mapping[str, object]) -> None:
+    assert child.stdin is not None  # noqa: S101 - it was made as a pipe
+    try:
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        child.stdin.flush()
+    except BrokenPipeError:
+        return  # it ended at once: its reply, or the lack of one, says why
+
+
+def _wait(child: "subprocess.Popen[bytes]", monitor: Monitor) -> None:
+    while True:
+        monitor.poll()
+        try:
+            child.wait(SECONDS_BETWEEN_POLLS)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    if child.stdin is not None:
+        try:
+            child.stdin.close()
+        except BrokenPipeError:
+            return
+
+
+def _read_reply(directory: Path, output: str) -> None:
+    path = directory / "reply.json"
+    try:
+        reply = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        last = (output.strip().splitlines() or ["it said nothing"])[-1]
+        raise ReplayError(f"the process that runs the migrations ended early: {last}") from None
+    path.unlink()
+    if not reply["ok"]:
+        place = f" in revision {reply['revision']}" if "revision" in reply else ""
+        raise ReplayError(f"running the migrations failed{place}: {reply['error']}")
