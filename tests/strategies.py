@@ -28,50 +28,16 @@ class RawText(bytes):
 
 # --- words and values to draw from ----------------------------------------------------------------
 
-PLAIN_TABLES = ("run", "step", "metric", "tag", "model")
+PLAIN_TABLES = "run|step|metric|tag|model"
 ODD_TABLES = (
-    *(
-        "Order",
-        "odd name",
-        'quo"te',
-        "it's",
-        "naïve",
-        "таблица",
-        "a.b",
-        "select",
-        "MixedCase",
-        "%s",
-    ),
-    *(
-        "co:lon",
-        "semi;colon",
-        "[bracket]",
-        "back`tick",
-        "a->b",
-        "x=y",
-        "a,b",
-        "--",
-        "main",
-        "rowid",
-    ),
-    *("temp", "123", "🎲", "new\nline", "index", "t.id=drop", "values"),
+    """Order|odd name|quo"te|it's|naïve|таблица|a.b|select|MixedCase|%s|co:lon|semi;colon"""
+    "|[bracket]|back`tick|a->b|x=y|a,b|--|main|rowid|temp|123|🎲|new\nline|index|t.id=drop|values"
 )
-PLAIN_COLUMNS = tuple(f"c{number}" for number in range(1, 24))
+PLAIN_COLUMNS = "|".join(f"c{number}" for number in range(1, 24))
+BARE = frozenset(f"{PLAIN_TABLES}|{PLAIN_COLUMNS}".split("|"))
 ODD_COLUMNS = (
-    *(
-        "ID",
-        "group",
-        "x y",
-        'say "no"',
-        "o'clock",
-        "größe",
-        "ключ",
-        "p.q",
-        "rowid",
-        "Primary",
-        "%d",
-    ),
-    *(":name", "?", "[b]", "`b`", "c->d", "c=null", "c,d", "UPPER", "lower", "oid", "1st", " "),
+    """ID|group|x y|say "no"|o'clock|größe|ключ|p.q|rowid|Primary|%d|:name|?|[b]|`b`|c->d|c=null"""
+    "|c,d|UPPER|lower|oid|1st| "
 )
 TEXTS = (
     *("a", "A", "b", "x y", "it's", "01", "1", "Ünï", 'say "x"', "line\n", "%", "nul\0l", "nul\0m"),
@@ -81,52 +47,11 @@ NUMERALS = ("1", "01", "2", "02", "10", "010", "3", "1.0", "4", "5", "6", "7", "
 SMALL_INTS = tuple(range(1, 15))
 WIDE_INTS = (7, -1, 0, 42, 2**31, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 100, -7, 5, 6, 9)
 BLOBS = (b"a", b"\0", b"\0\1", b"A", b"\xff", b"1", b"", b"ab", b"\xfe\xff", b"'", b"b", b"c", b"d")
-PAYLOADS = (
-    *(
-        None,
-        0,
-        1,
-        -5,
-        2**62,
-        1.5,
-        -0.0,
-        1e300,
-        float("inf"),
-        0.1,
-        3.0,
-        "",
-        "x",
-        "it's",
-        '"',
-        "nul\0text",
-    ),
-    *(
-        "é🎲",
-        "1",
-        "1.0",
-        " 2",
-        "true",
-        "2020-01-01",
-        "{}",
-        b"",
-        b"\0\xff",
-        b"text",
-        RawText(b"\xff\xfe"),
-    ),
-    *(RawText(b"ok\xc3"), "x" * 40),
-)
-PAYLOAD_TYPES = (
-    "",
-    "TEXT",
-    "BLOB",
-    "INTEGER",
-    "REAL",
-    "NUMERIC",
-    "BOOLEAN",
-    "DATETIME",
-    "JSON",
-    "UUID",
-)
+NUMBERS = (0, 1, -5, 2**62, 1.5, -0.0, 1e300, float("inf"), 0.1, 3.0)
+STRINGS = ("", "x", "it's", '"', "nul\0text", "é🎲", "1", "1.0", " 2", "true", "2020-01-01", "{}")
+BYTES = (b"", b"\0\xff", b"text", RawText(b"\xff\xfe"), RawText(b"ok\xc3"))
+PAYLOADS = (None, *NUMBERS, *STRINGS, "x" * 40, *BYTES)
+PAYLOAD_TYPES = "|TEXT|BLOB|INTEGER|REAL|NUMERIC|BOOLEAN|DATETIME|JSON|UUID"
 STRICT_PAYLOADS = {
     "ANY": PAYLOADS,
     "INTEGER": (None, 0, 1, -(2**63), 2**63 - 1),
@@ -140,25 +65,17 @@ KEY_TYPES = {
     "blob": ("BLOB", ""),
 }
 STRICT_KEY_TYPES = {
-    "int": ("INTEGER", "INT", "ANY"),
-    "text": ("TEXT", "ANY"),
-    "blob": ("BLOB", "ANY"),
+    kind: (declared, "ANY")
+    for kind, declared in (("int", "INTEGER"), ("text", "TEXT"), ("blob", "BLOB"))
 }
-UNSTEADY = ("NOCASE", "RTRIM")
+SHAPES = "integer integer autoincrement single composite borrowed single none"
 
 
 def affinity(declared: str) -> str:
     """Return the affinity that SQLite gives a declared type (ANY: in STRICT tables only)."""
-    rules = (
-        ("INT", "numeric"),
-        ("CHAR", "text"),
-        ("TEXT", "text"),
-        ("BLOB", "none"),
-        ("ANY", "none"),
-    )
-    return next(
-        (name for word, name in rules if word in declared), "numeric" if declared else "none"
-    )
+    rules = {"INT": "numeric", "CHAR": "text", "TEXT": "text", "BLOB": "none", "ANY": "none"}
+    found = (name for word, name in rules.items() if word in declared)
+    return next(found, "numeric" if declared else "none")
 
 
 def fold(text: str) -> str:
@@ -168,7 +85,7 @@ def fold(text: str) -> str:
 
 def quote(name: str, style: str = "double") -> str:
     """Quote a name in SQL, in one of the ways SQLite understands."""
-    if style == "bare" and name.isidentifier() and name in PLAIN_TABLES + PLAIN_COLUMNS:
+    if style == "bare" and name in BARE:
         return name
     if style == "bracket" and "]" not in name:
         return f"[{name}]"
@@ -199,9 +116,9 @@ class Column:
             value = int(value)
         elif kind == "text" and isinstance(value, int):
             value = str(value)
-        if isinstance(value, str) and self.collate in UNSTEADY:
-            value = fold(value) if self.collate == "NOCASE" else value.rstrip(" ")
-        return value
+        if not isinstance(value, str) or not self.collate:
+            return value
+        return fold(value) if self.collate == "NOCASE" else value.rstrip(" ")
 
 
 @dataclass(eq=False)
@@ -393,12 +310,13 @@ class Dice:
     def pick(self, options):
         return options[self.number(0, len(options) - 1)]
 
-    def names(self, plain: tuple[str, ...], odd: tuple[str, ...], *, oddly: bool) -> Iterator[str]:
-        """Yield distinct names: all strides are coprime to the number of odd ones."""
+    def names(self, plain: str, odd: str, *, oddly: bool) -> Iterator[str]:
+        """Yield distinct names, odd ones from anywhere in their list."""
         if not oddly:
-            return iter(plain)
-        start, stride = self.number(0, len(odd) - 1), self.pick((1, 2, 3, 5))
-        return iter([odd[(start + step * stride) % len(odd)] for step in range(len(odd))])
+            return iter(plain.split("|"))
+        names = odd.split("|")
+        start, stride = self.number(0, len(names) - 1), self.pick((1, 2, 3, 5))
+        return iter([names[(start + step * stride) % len(names)] for step in range(len(names))])
 
 
 class Draft:
@@ -433,25 +351,15 @@ class Draft:
 
     def add_table(self, name: str, number: int) -> None:
         dice = self.dice
-        shape = dice.pick(
-            (
-                "integer",
-                "integer",
-                "autoincrement",
-                "single",
-                "composite",
-                "borrowed",
-                "single",
-                "none",
-            )
-        )
+        shape = dice.pick(SHAPES.split())
         keyed = shape not in ("none", "autoincrement")
         first = 100 * (number + 1) + 1
         table = Table(name, first, dice.chance(12), keyed and dice.chance(15))
         count = 0 if number and dice.chance(8) else dice.number(1, 7)
         table.rows = [{"n": first + place} for place in range(count)]
         self.columns[table] = dice.names(PLAIN_COLUMNS, ODD_COLUMNS, oddly=self.oddly)
-        lenders = [(lender, key) for lender in self.tables for key in lender.keys if lender.rows]
+        lenders = [(lender, key) for lender in self.tables for key in lender.keys]
+        lenders = [(lender, key) for lender, key in lenders if lender.rows and len(key.columns) < 3]
         if shape == "borrowed" and lenders:
             self.borrow_key(table, *dice.pick(lenders))
         elif shape in ("integer", "autoincrement"):
@@ -485,9 +393,8 @@ class Draft:
         pools = {"int": (SMALL_INTS, WIDE_INTS), "text": (TEXTS, NUMERALS), "blob": (BLOBS,)}
         values = self.dice.pick(pools[column.kind])
         if column.collate:  # SQLite's NOCASE stops comparing at NUL
-            values = {
-                column.comparable(value): value for value in values if "\0" not in value
-            }.values()
+            plain = [value for value in values if "\0" not in value]
+            values = list({column.comparable(value): value for value in plain}.values())
         start = self.dice.pick((0, 0, 1, 3))
         return [*values][start:] + [*values][:start]
 
@@ -505,12 +412,8 @@ class Draft:
         never_null = primary and (table.strict or table.without_rowid or rowid)
         for column in columns:
             column.not_null = self.dice.chance(30)
-            if (
-                len(table.rows) > 1
-                and not never_null
-                and not column.not_null
-                and self.dice.chance(15)
-            ):
+            may_be_null = len(table.rows) > 1 and not never_null and not column.not_null
+            if may_be_null and self.dice.chance(15):
                 table.rows[-1][column.name] = None
         self.declare_key(table, columns, [tuple(values) for values in spare], primary=primary)
 
@@ -535,10 +438,11 @@ class Draft:
         lent = [values for values in lender.tuples(key.columns) if None not in values]
         columns = [self.key_column(table, column.kind) for column in key.columns]
         spare = key.spare
-        if one_to_one := self.dice.chance(30) and not any(column.collate for column in columns):
+        one_to_one = self.dice.chance(30) and not any(column.collate for column in columns)
+        if one_to_one or not lent:
             del table.rows[len(lent) :]
         else:
-            lent = [self.dice.pick(lent) for _ in table.rows] if lent else table.rows.clear() or []
+            lent = [self.dice.pick(lent) for _ in table.rows]
         for values, row in zip(lent, table.rows, strict=False):
             row.update(zip((column.name for column in columns), values, strict=True))
         self.links.append(DrawnLink(table, list(columns), lender, key.columns, virtual=False))
@@ -564,13 +468,11 @@ class Draft:
         ends = [self.link_column(child, column, virtual=virtual) for column in key.columns]
         columns = [end.column for end in ends]
         shared = [end for end in ends if not end.fresh]
-        if len(set(columns)) < len(columns) or (
-            len(shared) == len(ends)
-            and any(c.in_key or c.not_null or c in key.columns for c in columns)
-        ):
-            return
         link = DrawnLink(child, columns, parent, key.columns, virtual)
-        if any(link.ends() == other.ends() for other in self.links):
+        twice = len(set(columns)) < len(columns)
+        bound = any(column.in_key or column.not_null for column in columns)
+        known = any(link.ends() == other.ends() for other in self.links)
+        if twice or known or (bound and len(shared) == len(ends)):
             return
         child.columns += [end.column for end in ends if end.fresh]
         self.links.append(link)
@@ -593,9 +495,7 @@ class Draft:
         if virtual:
             return end
         if column.collate and dice.chance(60):
-            end.encode = (
-                swap_case if column.collate == "NOCASE" else lambda text: text.rstrip(" ") + "  "
-            )
+            end.encode = swap_case if column.collate == "NOCASE" else pad
         if column.kind == "text" and dice.chance(15):
             end.column.collate = "NOCASE"  # of no account: the parent's decides
         if dice.chance(8) and (self.dangling or affinity(column.type) != "none"):
@@ -627,11 +527,7 @@ class Draft:
                 if not fitting and not (self.dangling and dice.chance(30)):
                     row.update(dict.fromkeys((end.column.name for end in ends), None))
                 continue
-            astray = (
-                [values for values in unknown if fits(values)]
-                if unknown and dice.chance(20)
-                else []
-            )
+            astray = [values for values in unknown if fits(values)] if dice.chance(20) else []
             choice = dice.number(1 if must else 0, len(fitting))
             values = dice.pick(astray) if astray else fitting[choice - 1] if choice else None
             for end, place in ((end, place) for place, end in enumerate(ends) if end.fresh):
@@ -651,7 +547,7 @@ class Draft:
         """Add payload and generated columns, and turn the columns' order."""
         dice = self.dice
         for _ in range(dice.pick((0, 1, 1, 2))):
-            declared = dice.pick([*STRICT_PAYLOADS] if table.strict else PAYLOAD_TYPES)
+            declared = dice.pick([*STRICT_PAYLOADS] if table.strict else PAYLOAD_TYPES.split("|"))
             pool = STRICT_PAYLOADS[declared] if table.strict else PAYLOADS
             pool = [value for value in pool if not (self.utf16 and isinstance(value, RawText))]
             start, stride = dice.number(0, len(pool) - 1), dice.number(1, 3)
@@ -730,6 +626,10 @@ class End:
 
 def swap_case(text: str) -> str:
     return "".join(letter.swapcase() if letter.isascii() else letter for letter in text)
+
+
+def pad(text: str) -> str:
+    return text.rstrip(" ") + "  "
 
 
 def as_float(value: int) -> float | None:

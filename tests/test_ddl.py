@@ -124,7 +124,9 @@ def statement(sql):
 
 
 def test_statements_keep_the_case_of_names_alone():
-    assert statement("select COUNT(*) as N from Run") == statement('SELECT count(*) AS N FROM "Run"')
+    assert statement("select COUNT(*) as N from Run") == statement(
+        'SELECT count(*) AS N FROM "Run"'
+    )
     assert statement("select a as n") != statement("select a as N")
     assert statement("select 'X'") != statement("select 'x'")
     assert statement('select "distinct" a') != statement("select distinct a")

@@ -15,6 +15,7 @@ from panicdb.errors import CheckFailedError, SelectionError, UsageError
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, read_selection, write_receipt
+from panicdb.roots import Root
 from panicdb.transfer import Built
 from panicdb.values import Monitor, Progress, Selection, Violations
 from panicdb.verification import ALL_CHECKS, PUBLICATION_CHECKS, Expectation, Report
@@ -127,15 +128,18 @@ def clone(
 def plan(
     source: str,
     *,
+    target: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     **choice: Unpack[Choice],
 ) -> Plan:
-    """Decide an export without making it: rows and bytes per table, and why. Reads only."""
+    """Decide an export without making it: rows and bytes per table, and why. Reads only.
+
+    With a `target` what forbids it is refused as `export` would.
+    """
     run = _Run(monitor or Monitor(), timeout)
-    with databases.open_source(
-        databases.locate(source), timeout=timeout, monitor=run.monitor
-    ) as snapshot:
+    place = _locate_source(source, target)
+    with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
         closure = _take_closure(snapshot, selection_from(choice), run)
         return planner.plan_subset(snapshot, closure, measure=True)
 
@@ -143,13 +147,14 @@ def plan(
 def plan_clone(
     source: str,
     *,
+    target: str | None = None,
     violations: Violations = "refuse",
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
 ) -> Plan:
     """Decide a clone without making it. Reads only."""
     _check_clone(violations)
-    place = databases.locate(source)
+    place = _locate_source(source, target)
     with databases.open_source(place, timeout=timeout, monitor=monitor or Monitor()) as snapshot:
         return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), violations)
 
@@ -273,6 +278,13 @@ def _locate(source: str, target: str, run: _Run) -> _Places:
     return _Places(origin, goal, receipt)
 
 
+def _locate_source(source: str, target: str | None) -> Place:
+    place = databases.locate(source)
+    if target is not None:
+        databases.check_target(databases.locate(target), place, None)
+    return place
+
+
 def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run) -> Closure:
     run.monitor.report(Progress("following links"))
     root = profiles.choose_root(snapshot.catalog, selection)
@@ -350,7 +362,7 @@ def _check_names(skip: Iterable[str]) -> frozenset[str]:
     return names
 
 
-def _owned(snapshot: Snapshot, root: profiles.Root, key: str) -> Mapping[str, int]:
+def _owned(snapshot: Snapshot, root: Root, key: str) -> Mapping[str, int]:
     completed = profiles.complete(snapshot.catalog, Selection(root=root.entry.name))
     only = replace(completed, ids=(key,), whole_ids=True, whole=())
     return closures.owned_counts(snapshot, root, only)

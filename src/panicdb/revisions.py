@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panicdb import guarded
-from panicdb.backends.base import Staging
 from panicdb.errors import PanicDBError
 from panicdb.values import Catalog, Monitor
 
@@ -23,6 +22,7 @@ class History:
 
     location: Path
     files: Mapping[str, Path]
+    heads: tuple[str, ...]
 
     def knows(self, revisions: tuple[str, ...]) -> bool:
         """Tell whether every revision, spelled in full, has a file here."""
@@ -44,28 +44,39 @@ def bundled_history() -> History:
 
 def read_history(location: Path) -> History:
     """Parse the revision files below `location`; nothing of them is executed."""
-    files = {}
+    files: dict[str, Path] = {}
+    followed: set[str] = set()
     for file in sorted((location / "versions").glob("*.py")):
-        revision = _revision_of(file)
-        if revision is not None:
+        names = _literal_names(file)
+        revision = names.get("revision")
+        if isinstance(revision, str):
             files[revision] = file
-    return History(location, files)
+            followed.update(_as_tuple(names.get("down_revision")))
+    return History(location, files, tuple(sorted(set(files) - followed)))
 
 
-def _revision_of(file: Path) -> str | None:
+def _literal_names(file: Path) -> Mapping[str, object]:
+    """Return what a revision file assigns to plain names, as far as it is literal."""
+    names: dict[str, object] = {}
     for node in ast.parse(file.read_bytes()).body:
-        targets = (
-            node.targets
-            if isinstance(node, ast.Assign)
-            else [node.target]
-            if isinstance(node, ast.AnnAssign)
-            else []
-        )
-        named = any(isinstance(target, ast.Name) and target.id == "revision" for target in targets)
-        value = getattr(node, "value", None)
-        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
-            return value.value
-    return None
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            try:
+                value = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+            names.update({target.id: value for target in targets if isinstance(target, ast.Name)})
+    return names
+
+
+def _as_tuple(value: object) -> tuple[str, ...]:
+    return (
+        (value,)
+        if isinstance(value, str)
+        else tuple(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
 
 
 def find_history(catalog: Catalog) -> tuple[History | None, str]:
@@ -84,22 +95,22 @@ def find_history(catalog: Catalog) -> tuple[History | None, str]:
 
 
 def replay(
-    history: History, revisions: tuple[str, ...], staging: Staging, monitor: Monitor
+    history: History, revisions: tuple[str, ...], directory: Path, url: str, monitor: Monitor
 ) -> None:
-    """Run a history up to `revisions` on the prepared database of `staging`, in a child process.
+    """Run a history up to `revisions` on the database `url`, in a child process that works in `directory`.
 
-    Writes into the staging directory only. Raises ReplayError with the revision and file that failed.
+    Writes into that directory only. Raises ReplayError with the revision and file that failed.
     """
     script = Path(guarded.__file__).parent / "replay.py"
     request = {
         "location": str(history.location),
-        "url": staging.url(),
+        "url": url,
         "revisions": list(revisions),
     }
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
             [sys.executable, "-I", str(script)],
-            cwd=staging.directory(),
+            cwd=directory,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -110,7 +121,7 @@ def replay(
         finally:
             _end(child)
         output.seek(0)
-        _read_reply(Path(staging.directory()), output.read().decode(errors="replace"))
+        _read_reply(directory, output.read().decode(errors="replace"))
 
 
 def _send(child: "subprocess.Popen[bytes]", request: Mapping[str, object]) -> None:

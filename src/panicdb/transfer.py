@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from panicdb import closure as closures
@@ -57,7 +58,7 @@ def _build_by_migrations(
     (rows,) = plan.revisions.values()
     staging.prepare(snapshot)
     try:
-        replay(history, rows, staging, monitor)
+        replay(history, rows, Path(staging.directory()), staging.url(), monitor)
     except ReplayError as error:
         return Built("copy", error.message)
     with staging.open() as built:

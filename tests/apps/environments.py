@@ -1,6 +1,6 @@
-"""Environments of their own for real applications, so that their needs never meet the development environment's.
+"""Environments of their own for real applications, apart from the development environment.
 
-They live under PANICDB_APPS, by default `work` beside this file. `python environments.py` builds them all.
+They live under PANICDB_APPS, by default `work` beside this file. Run as a script, this builds all.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ STAMP = "requirements.sha256"
 
 
 def interpreter(application: str) -> Path:
-    """Return the Python that has an application, after building its environment where it is missing or out of date."""
+    """Return the Python that has an application; build its environment if missing or out of date."""
     folder = Path(os.environ.get("PANICDB_APPS") or HERE / "work").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     environment = folder / application

@@ -1,14 +1,17 @@
 """MLflow at work, run by an environment of its own.
 
     make DB              fill a new store through MLflow's client
-    check DB EXPERIMENT  print, as JSON, what MLflow shows of one experiment, and of what else there is
+    purge DB EXPERIMENT  delete its first run for good, with `mlflow gc`
+    check DB EXPERIMENT  print, as JSON, what MLflow shows of one experiment, and what else there is
 
-Beside the client, only one call goes deeper: the client's own call for the records of an evaluation dataset wants
-pandas, which the store below it does without.
+Only one call goes deeper than MLflow's client: its own call for the records of an evaluation
+dataset wants pandas, which the store below it does without.
 """
 
 import json
 import math
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,9 +37,14 @@ MODEL = "classifier"
 CLOCK = 1_700_000_000_000  # milliseconds since the epoch
 
 
+def store_uri(database: Path) -> str:
+    """Spell a database as MLflow wants it."""
+    return f"sqlite:///{database.resolve()}"
+
+
 def open_store(database: Path) -> MlflowClient:
     """Return MLflow's client on a database, which MLflow may write to, or make, by opening it."""
-    mlflow.set_tracking_uri(f"sqlite:///{database.resolve()}")
+    mlflow.set_tracking_uri(store_uri(database))
     return MlflowClient()
 
 
@@ -96,7 +104,7 @@ def dataset_input(number: int) -> DatasetInput:
 
 
 def make_model(client: MlflowClient, experiment: str, number: int, runs: list[str]) -> str:
-    """Make a model, output of the first run and input of the second, and register it; return its id."""
+    """Make and register a model, output of the first run and input of the second; return its id."""
     model = client.create_logged_model(
         experiment,
         name=f"net-{number}",
@@ -131,7 +139,19 @@ def make_trace(client: MlflowClient, experiment: str, run: str) -> None:
 def make_records(client: MlflowClient, dataset: str) -> None:
     """Add two records to an evaluation dataset."""
     records = [{"inputs": {"q": n}, "expectations": {"a": n + 1}} for n in range(2)]
-    client._tracking_client.store.upsert_dataset_records(dataset, records)  # noqa: SLF001
+    client._tracking_client.store.upsert_dataset_records(dataset, records)
+
+
+# -- purge -----------------------------------------------------------------------------------------
+
+
+def purge(database: Path, experiment: str) -> None:
+    """Delete the first run of an experiment, and whatever else is marked deleted, for good."""
+    client = open_store(database)
+    client.delete_run(client.search_runs([experiment], order_by=["start_time"])[0].info.run_id)
+    uri = store_uri(database)
+    command = [sys.executable, "-I", "-m", "mlflow", "gc", "--backend-store-uri", uri]
+    subprocess.run(command, check=True, env={**os.environ, "MLFLOW_TRACKING_URI": uri})
 
 
 # -- check -----------------------------------------------------------------------------------------
@@ -228,6 +248,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["make", path]:
             make(Path(path))
+        case ["purge", path, chosen]:
+            purge(Path(path), chosen)
         case ["check", path, chosen]:
             print(json.dumps(plain(check(Path(path), chosen))))
         case _:

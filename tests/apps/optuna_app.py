@@ -4,8 +4,8 @@
     check DB STUDY      print, as JSON, what Optuna shows of one study, and of what else there is
     continue DB STUDY   run two more trials, print them likewise
 
-A study is named by its number in the database. The sampler is seeded and learns from the trials it finds, so two copies
-of a study that hold the same continue in the same way.
+A study is named by its number in the database. The sampler is seeded and learns from the trials it
+finds, so two copies of a study that hold the same continue in the same way.
 """
 
 import json
@@ -56,7 +56,7 @@ def make(database: Path) -> None:
 
 
 def measure(trial: Trial) -> float | tuple[float, float]:
-    """Give a value for each direction; one trial of each study is infinite, and one fails or is pruned."""
+    """Give a value for each direction; one trial is infinite, and one fails or is pruned."""
     x = trial.suggest_float("x", -1.0, 1.0)
     layers = trial.suggest_int("layers", 1, 4)
     kind = trial.suggest_categorical("kind", ["a", "b", None])
@@ -86,7 +86,7 @@ def check(database: Path, number: int) -> dict[str, Any]:
             "trials": [show_trial(trial) for trial in study.trials],
             "best": [{"number": trial.number, "values": trial.values} for trial in best],
         },
-        "held": {"studies": sorted(optuna.get_all_study_names(study._storage))},  # noqa: SLF001
+        "held": {"studies": sorted(optuna.get_all_study_names(study._storage))},
     }
 
 

@@ -167,23 +167,29 @@ def _spell(name: str) -> str:
 
 
 def _without_parentheses(written: Sequence[Token]) -> Sequence[Token]:
-    while len(written) > 2 and _encloses(written):  # noqa: PLR2004
-        written = written[1:-1]
-    return written
+    """Cut off pairs of parentheses around one whole expression, however many there are."""
+    pairs = _pairs(written)
+    outer = 0
+    while pairs.get(outer) == len(written) - 1 - outer and outer + 1 < len(written) - 1 - outer:
+        if written[outer + 1].symbol in {"select", "values", "with"}:
+            break
+        outer += 1
+    return written[outer : len(written) - outer]
 
 
-def _encloses(written: Sequence[Token]) -> bool:
-    """Whether the outer tokens are one pair of parentheses around one plain expression."""
-    if written[0].text != "(" or written[1].symbol in {"select", "values", "with"}:
-        return False
-    depth = 0
+def _pairs(written: Sequence[Token]) -> Mapping[int, int]:
+    """Find where each parenthesis closes; pairs around a list are left out."""
+    pairs: dict[int, int] = {}
+    opened: list[int] = []
+    lists: set[int] = set()
     for position, token in enumerate(written):
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth == 0:
-            return position == len(written) - 1
-        if depth == 1 and token.text == ",":
-            return False
-    return False
+        if token.text == "(":
+            opened.append(position)
+        elif token.text == "," and opened:
+            lists.add(opened[-1])
+        elif token.text == ")" and opened:
+            pairs[opened.pop()] = position
+    return {start: end for start, end in pairs.items() if start not in lists}
 
 
 # --- reading statements ---
@@ -378,7 +384,7 @@ def read_table(sql: str) -> CreateTable | None:
 
 
 def column_collations(sql: str) -> Mapping[str, str]:
-    """Return columns with their collations, in upper case; nothing for a table that can't be read."""
+    """Return each column's collation, in upper case; nothing for a table that can't be read."""
     table = read_table(sql)
     return {column.name: column.collation for column in table.columns} if table else {}
 

@@ -238,7 +238,7 @@ class _Catalog:
             order="l.seq DESC, x.seqno",
         )
         return _grouped(
-            (table, _Index(name, bool(unique), origin, tuple(_index_columns(group)), sql.get(name)))
+            (table, _Index(name, bool(unique), origin, _index_columns(group), sql.get(name, "")))
             for (table, name, unique, origin), group in groupby(rows, key=lambda row: row[:4])
         )
 
@@ -258,9 +258,11 @@ class _Catalog:
         )
 
 
-def _index_columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[_IndexColumn]:
-    for *_, name, descending, collation in rows:
-        yield _IndexColumn(name, bool(descending), ddl.upper(collation or ""))
+def _index_columns(rows: Iterable[tuple[Any, ...]]) -> tuple[_IndexColumn, ...]:
+    return tuple(
+        _IndexColumn(name, bool(descending), ddl.upper(collation or ""))
+        for *_, name, descending, collation in rows
+    )
 
 
 def _foreign_key_row(

@@ -1,0 +1,422 @@
+"""The command line: parse, call one function, show. The only module that knows Click."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+import panicdb as package
+from panicdb.errors import PanicDBError, UsageError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+EXIT_DIFFERENT = 1
+UNITS = {
+    "": 1,
+    "K": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "KI": 2**10,
+    "MI": 2**20,
+    "GI": 2**30,
+    "TI": 2**40,
+}
+
+
+class PanicGroup(click.Group):
+    """A group whose commands end with our exit codes, wherever the group is mounted."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; the one place where an error becomes a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except PanicDBError as error:
+            from panicdb.render import error_text  # noqa: PLC0415 - not needed for --help
+
+            _say(error_text(error))
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            _say("error: interrupted: nothing was published")
+            ctx.exit(130)
+        except MemoryError:
+            _say("error: out of memory: nothing was published")
+            ctx.exit(4)
+
+
+class Size(click.ParamType):
+    """A number of bytes: 500000, 10MB, 2GiB."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the number and its unit."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", str(value).strip().upper())
+        if match is None or match[2] not in UNITS:
+            self.fail(f"{value!r} is no size, such as 500000, 10MB or 2GiB", param, ctx)
+        return int(float(match[1]) * UNITS[match[2]])
+
+
+def _selection(function: Function) -> Function:
+    """Add the options that choose rows."""
+    options = [
+        click.option(
+            "--ids-file",
+            metavar="FILE",
+            help="Read ids from FILE, one a line; - for standard input.",
+        ),
+        click.option(
+            "--where",
+            metavar="SQL",
+            help="Choose the root rows for which this SQL condition holds.",
+        ),
+        click.option("--all", "all_roots", is_flag=True, help="Choose every root row."),
+        click.option("--root", metavar="TABLE", help="The table that the ids are keys of."),
+        click.option("--link", "links", multiple=True, metavar="LINK=POLICY", help=LINK_HELP),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="TABLE",
+            help="Take no row of TABLE, and nothing through it.",
+        ),
+        click.option(
+            "--whole",
+            multiple=True,
+            metavar="TABLE",
+            help="Take every row of TABLE, with its parents.",
+        ),
+        click.option(
+            "--max-rows",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Refuse to take more than N rows.",
+        ),
+        click.option(
+            "--max-bytes", type=Size(), help="Refuse to take more than SIZE bytes, such as 500MB."
+        ),
+        click.option(
+            "--violations",
+            type=click.Choice(["refuse", "keep", "drop"]),
+            default="refuse",
+            show_default=True,
+            help="What to do with rows whose foreign keys lead nowhere in the source.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+LINK_HELP = (
+    "What a link does, spelled CHILD.COL[,COL][->PARENT.COL[,COL]]=POLICY. The policy is follow, null, drop or refuse, "
+    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks."
+)
+
+
+def _common(function: Function) -> Function:
+    """Add the options that every command has."""
+    options = [
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0),
+            default=30.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for locks.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _receipt(function: Function) -> Function:
+    """Add the options that say where the receipt goes."""
+    function = click.option("--no-receipt", is_flag=True, help="Write no receipt.")(function)
+    return click.option(
+        "--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."
+    )(function)
+
+
+@click.group(
+    cls=PanicGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PANICDB"},
+)
+@click.version_option(package.__version__, prog_name="panicdb")
+def panicdb() -> None:
+    """Move the rows you choose, or all of them, between databases: exact, closed, all or nothing.
+
+    SOURCE and TARGET are paths of SQLite files or SQLAlchemy URLs; - takes PANICDB_SOURCE or PANICDB_TARGET from the
+    environment. Exit codes: 0 done and every check passed, 1 verify found differences, 2 usage, 3 refused after
+    looking, 4 failed on the way with nothing published, 130 or 143 interrupted.
+    """
+    if sys.platform == "win32":
+        raise UsageError(
+            "panicdb runs on Linux and macOS: Windows can't publish a file the way it must"
+        )
+
+
+@panicdb.command()
+@click.argument("source")
+@click.argument("target")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@_selection
+@_receipt
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_common
+def export(
+    source: str,
+    target: str,
+    ids: tuple[str, ...],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Copy the chosen rows, all they own and all they need into a new database.
+
+    ID is the key of a root row, or a unique beginning of four characters or more of a text key.
+    """
+    from panicdb import commands, render  # noqa: PLC0415 - `--help` must not wait for a database library
+
+    receipt, timeout = _receipt_choice(options), options.pop("timeout")
+    choice = _choice(ids, options)
+    with _attended(quiet=quiet or as_json) as monitor:
+        if dry_run:
+            plan = commands.plan(
+                _address(source, "SOURCE"),
+                target=_address(target, "TARGET"),
+                timeout=timeout,
+                monitor=monitor,
+                **choice,
+            )
+        else:
+            done = commands.export(
+                _address(source, "SOURCE"),
+                _address(target, "TARGET"),
+                receipt=receipt,
+                timeout=timeout,
+                monitor=monitor,
+                **choice,
+            )
+    if dry_run:
+        _show(render.to_json(render.plan_json(plan)) if as_json else render.plan_text(plan))
+    elif as_json or not quiet:
+        _show(render.to_json(done.as_dict()) if as_json else render.receipt_text(done, target))
+
+
+@panicdb.command()
+@click.argument("source")
+@click.argument("target")
+@click.option(
+    "--violations",
+    type=click.Choice(["refuse", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="What to do if foreign keys lead nowhere in the source.",
+)
+@_receipt
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_common
+def clone(
+    source: str,
+    target: str,
+    *,
+    violations: Any,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Copy every row of every ordinary table into a new database."""
+    from panicdb import commands, render  # noqa: PLC0415
+
+    receipt, timeout = _receipt_choice(options), options["timeout"]
+    origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
+    with _attended(quiet=quiet or as_json) as monitor:
+        if dry_run:
+            plan = commands.plan_clone(
+                origin, target=goal, violations=violations, timeout=timeout, monitor=monitor
+            )
+        else:
+            done = commands.clone(
+                origin,
+                goal,
+                violations=violations,
+                receipt=receipt,
+                timeout=timeout,
+                monitor=monitor,
+            )
+    if dry_run:
+        _show(render.to_json(render.plan_json(plan)) if as_json else render.plan_text(plan))
+    elif as_json or not quiet:
+        _show(render.to_json(done.as_dict()) if as_json else render.receipt_text(done, target))
+
+
+@panicdb.command()
+@click.argument("reference", metavar="SOURCE")
+@click.argument("target")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@_selection
+@click.option(
+    "--receipt",
+    metavar="FILE",
+    help="Take the selection from this receipt, not TARGET.receipt.json.",
+)
+@click.option(
+    "--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity."
+)
+@_common
+def verify(
+    reference: str, target: str, ids: tuple[str, ...], *, as_json: bool, quiet: bool, **options: Any
+) -> None:
+    """Compare TARGET with its SOURCE: revision, schema, row counts, foreign keys, sequences, integrity.
+
+    The rows expected are those of the selection given; without one, those of the receipt beside TARGET; without that,
+    every row of every table.
+    """
+    from panicdb import commands, render  # noqa: PLC0415
+
+    receipt, skip, timeout = (options.pop(name) for name in ("receipt", "skip", "timeout"))
+    chosen = ids or any(options[name] for name in ("ids_file", "where", "all_roots"))
+    if not chosen:
+        _refuse_modifiers(options)
+    choice = _choice(ids, options) if chosen else {}
+    with _attended(quiet=quiet or as_json) as monitor:
+        report = commands.verify(
+            _address(reference, "SOURCE"),
+            _address(target, "TARGET"),
+            receipt=receipt,
+            skip=skip,
+            timeout=timeout,
+            monitor=monitor,
+            **choice,
+        )
+    if as_json or not quiet:
+        _show(render.to_json(render.report_json(report)) if as_json else render.report_text(report))
+    if not report.ok:
+        click.get_current_context().exit(EXIT_DIFFERENT)
+
+
+@panicdb.command("list")
+@click.argument("source")
+@click.option("--root", metavar="TABLE", help="The table whose rows to list.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to show."
+)
+@_common
+def list_command(
+    source: str, *, root: str | None, limit: int, timeout: float, as_json: bool, quiet: bool
+) -> None:
+    """List what there is to export: key, labels, and the rows that each root owns per table."""
+    from panicdb import commands, render  # noqa: PLC0415
+
+    with _attended(quiet=quiet or as_json) as monitor:
+        roots = commands.list_roots(
+            _address(source, "SOURCE"), root=root, limit=limit, timeout=timeout, monitor=monitor
+        )
+    _show(render.to_json(render.roots_json(roots)) if as_json else render.roots_text(roots))
+
+
+@panicdb.command()
+@click.argument("directory", default="panicdb-demo")
+@click.pass_context
+def demo(ctx: click.Context, directory: str) -> None:
+    """Make a source in DIRECTORY, list it, export one experiment, verify it; show each command."""
+    from panicdb import demonstration  # noqa: PLC0415
+
+    with _attended(quiet=False) as monitor:
+        sample = demonstration.make_source(directory, monitor)
+    first = sample.experiments[0]
+    copy, clone_copy = (str(Path(directory) / name) for name in ("one.db", "all.db"))
+    for arguments in (
+        ["list", sample.path],
+        ["export", sample.path, copy, first[:8], "--dry-run"],
+        ["export", sample.path, copy, first[:8]],
+        ["verify", sample.path, copy],
+        ["clone", sample.path, clone_copy],
+        ["verify", sample.path, clone_copy],
+    ):
+        _show("$ panicdb " + " ".join(arguments))
+        with panicdb.make_context("panicdb", arguments, parent=ctx) as called:
+            panicdb.invoke(called)
+        _show("")
+
+
+def _attended(*, quiet: bool) -> Any:
+    from panicdb.terminal import attended  # noqa: PLC0415
+
+    return attended(quiet=quiet)
+
+
+def _address(text: str, role: str) -> str:
+    """`-` stands for an environment variable, so that a password need not be an argument."""
+    if text != "-":
+        return text
+    name = f"PANICDB_{role}"
+    value = os.environ.get(name)
+    if not value:
+        raise UsageError(f"{role} is - but {name} is not set", hint=f"export {name}=...")
+    return value
+
+
+def _receipt_choice(options: dict[str, Any]) -> bool | str:
+    path, none = options.pop("receipt"), options.pop("no_receipt")
+    if path and none:
+        raise UsageError("--receipt and --no-receipt exclude each other")
+    return path or not none
+
+
+def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
+    """Turn options into the keywords of the Python functions."""
+    file = options.pop("ids_file")
+    return {"roots": (*ids, *(_read_ids(file) if file else ())), **options}
+
+
+def _read_ids(file: str) -> list[str]:
+    try:
+        with click.open_file(file, encoding="utf-8") as stream:
+            found = [line.strip() for line in stream if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"--ids-file {file}: can't be read: {reason}") from error
+    if not found:
+        raise UsageError(f"--ids-file {file}: holds no id")
+    return found
+
+
+def _refuse_modifiers(options: dict[str, Any]) -> None:
+    """Options that shape a selection mean nothing where none is given."""
+    said = [
+        name
+        for name in ("root", "links", "exclude", "whole", "max_rows", "max_bytes")
+        if options[name]
+    ]
+    if said or options["violations"] != "refuse":
+        raise UsageError(
+            "these options shape a selection, but none is given",
+            hint="add ids, --where SQL or --all",
+        )
+
+
+def _show(text: str) -> None:
+    """Print a result; a reader who has gone is no reason to fail."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays for the exit
+
+
+def _say(text: str) -> None:
+    """Print a message on standard error, if that is still there."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays for the exit

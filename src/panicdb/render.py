@@ -1,0 +1,228 @@
+"""Values as text and as JSON. Prints nothing itself."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from panicdb.commands import RootList
+from panicdb.errors import PanicDBError
+from panicdb.planner import Plan
+from panicdb.receipt import Receipt, selection_as_dict
+from panicdb.values import as_json
+from panicdb.verification import Report
+
+LONGEST_LABEL = 40
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """Spell plain values as JSON for people and programs."""
+    return json.dumps(as_json(value), indent=2, ensure_ascii=False, default=str)
+
+
+def error_text(error: PanicDBError) -> str:
+    """Spell an error: what was found and wanted, then what to do."""
+    return f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
+
+
+def plan_text(plan: Plan) -> str:
+    """Show a plan: rows, bytes and ways per table, the schema's route, and what a reader should know."""
+    rows = [
+        (
+            table.name,
+            f"{table.rows:,}",
+            f"{table.owned:,}",
+            f"{table.support:,}",
+            f"{table.source_rows:,}",
+            size_text(table.bytes),
+            "every row"
+            if table.whole
+            else ", ".join(f"{way} {count:,}" for way, count in table.ways.items()),
+        )
+        for table in plan.tables
+    ]
+    lines = [
+        *columns(
+            ("table", "rows", "owned", "support", "of", "about", "by"), rows, right=(1, 2, 3, 4, 5)
+        ),
+        "",
+        f"{plan.rows:,} rows in {len(plan.tables)} tables, about {size_text(plan.bytes)}",
+        f"schema: {_route_text(plan.route.method)} ({plan.route.reason})",
+        *_more(plan.empty, plan.kept),
+        *(
+            f"becomes NULL: {link} in {count:,} rows"
+            for each in plan.tables
+            for link, count in each.nulled.items()
+        ),
+        *(f"policy: {link}={policy}" for link, policy in plan.policies.items()),
+        *(f"note: {note}" for note in plan.notes),
+        "nothing was written",
+    ]
+    return "\n".join(lines)
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan as plain values."""
+    return {
+        "command": plan.command,
+        "source": plan.source,
+        "root": plan.root,
+        "roots": list(plan.roots),
+        "selection": selection_as_dict(plan.selection),
+        "revisions": plan.revisions,
+        "schema": {"method": plan.route.method, "reason": plan.route.reason},
+        "method": plan.method,
+        "rows": plan.rows,
+        "bytes": plan.bytes,
+        "tables": [
+            {
+                "name": table.name,
+                "rows": table.rows,
+                "owned": table.owned,
+                "support": table.support,
+                "source_rows": table.source_rows,
+                "whole": table.whole,
+                "bytes": table.bytes,
+                "ways": table.ways,
+                "nulled": table.nulled,
+            }
+            for table in plan.tables
+        ],
+        "empty": plan.empty,
+        "policies": plan.policies,
+        "violations_kept": plan.kept,
+        "notes": plan.notes,
+    }
+
+
+def receipt_text(receipt: Receipt, target: str) -> str:
+    """Show what was done, ending with the checks that were made."""
+    rows = [
+        tuple(
+            [
+                table["name"],
+                *(f"{table[key]:,}" for key in ("rows", "owned", "support", "source_rows")),
+            ]
+        )
+        for table in receipt.tables
+    ]
+    schema = receipt.schema
+    lines = [
+        *columns(("table", "rows", "owned", "support", "of"), rows, right=(1, 2, 3, 4)),
+        "",
+        f"schema: {_route_text(schema['method'])} ({schema['reason']})",
+        *(f"  {difference}" for difference in schema["differences"]),
+        *(
+            f"cleared {count:,} rows that migrations put into {name}"
+            for name, count in schema["cleared"].items()
+        ),
+        *_more(receipt.empty, receipt.kept),
+        f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {target}",
+        f"checked before publication: {', '.join(receipt.checks)}",
+    ]
+    return "\n".join(lines)
+
+
+def report_text(report: Report) -> str:
+    """Show each check, then each finding, then the verdict."""
+    rows = [(check.status, check.name, check.note) for check in report.checks]
+    verdict = "matches" if report.ok else "differs from"
+    lines = [
+        *columns(None, rows),
+        *(f"{finding.code} {finding.text}" for finding in report.findings),
+        f"{report.target} {verdict} {report.reference}",
+    ]
+    return "\n".join(lines)
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return a report as plain values."""
+    return {
+        "reference": report.reference,
+        "target": report.target,
+        "ok": report.ok,
+        "checks": [vars(check) for check in report.checks],
+        "findings": [vars(finding) for finding in report.findings],
+    }
+
+
+def roots_text(roots: RootList) -> str:
+    """Show the roots with their labels and what they own."""
+    if not roots.roots:
+        return f"{roots.table} is empty"
+    labels = tuple(roots.roots[0].labels)
+    tables = tuple(dict.fromkeys(name for root in roots.roots for name in root.owned))
+    rows = [
+        (
+            root.key,
+            *(_label(value) for value in root.labels.values()),
+            *(f"{root.owned.get(name, 0):,}" for name in tables),
+        )
+        for root in roots.roots
+    ]
+    right = tuple(range(1 + len(labels), 1 + len(labels) + len(tables)))
+    lines = list(columns((roots.table, *labels, *tables), rows, right=right))
+    hidden = roots.total - len(roots.roots)
+    if hidden:
+        lines.append(f"... and {hidden:,} more (--limit)")
+    return "\n".join(lines)
+
+
+def roots_json(roots: RootList) -> dict[str, Any]:
+    """Return the roots as plain values."""
+    return {
+        "source": roots.source,
+        "table": roots.table,
+        "total": roots.total,
+        "roots": [
+            {"key": root.key, "labels": root.labels, "owned": root.owned} for root in roots.roots
+        ],
+    }
+
+
+def columns(
+    head: Sequence[str] | None, rows: Iterable[Sequence[str]], right: Sequence[int] = ()
+) -> Iterable[str]:
+    """Yield the lines of a table with aligned columns; those in `right` end flush."""
+    table = [*([head] if head else []), *rows]
+    widths = (
+        [max(len(line[place]) for line in table) for place in range(len(table[0]))] if table else []
+    )
+    for line in table:
+        cells = (
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def size_text(size: int) -> str:
+    """Spell a number of bytes in the unit that suits it."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":  # noqa: PLR2004 - decimal units
+            return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def _route_text(method: str) -> str:
+    return (
+        "built by its migrations"
+        if method == "migrations"
+        else "copied from the source's definitions"
+    )
+
+
+def _more(empty: Mapping[str, int], kept: Mapping[str, int]) -> list[str]:
+    left = [f"{name} ({count:,} rows in the source)" for name, count in empty.items() if count]
+    lines = [f"left empty, no link leads there: {', '.join(left)}"] if left else []
+    return lines + [
+        f"kept as in the source: {link} leads nowhere in {count:,} rows"
+        for link, count in kept.items()
+    ]
+
+
+def _label(value: Any) -> str:
+    text = "" if value is None else str(value)
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return printable if len(printable) <= LONGEST_LABEL else printable[: LONGEST_LABEL - 1] + "…"

@@ -1,0 +1,89 @@
+"""What a terminal adds to a run: signals that stop it cleanly, and a moving line of progress."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from panicdb.errors import InterruptedRunError
+from panicdb.values import Monitor, Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def attended(*, quiet: bool) -> Iterator[Monitor]:
+    """Give a monitor that signals stop and that, on a terminal, shows how far a run has come.
+
+    The first signal sets a flag that is polled, also from inside long statements; a second one ends the process at
+    once, which loses nothing: what is not published is thrown away by the next run.
+    """
+    received: list[signal.Signals] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        if received:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        received.append(signal.Signals(number))
+
+    def poll() -> None:
+        if received:
+            raise InterruptedRunError(received[0].name)
+
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        if quiet or not sys.stderr.isatty():
+            yield Monitor(poll=poll)
+        else:
+            with _line_of_progress(poll) as monitor:
+                yield monitor
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _line_of_progress(poll: "_Poll") -> Iterator[Monitor]:
+    from rich import progress  # noqa: PLC0415 - only needed on a terminal
+    from rich.console import Console  # noqa: PLC0415
+
+    columns = (
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+    with bar:
+        yield Monitor(_Line(bar).show, poll)
+
+
+class _Line:
+    """One task whose description and figures follow the reports."""
+
+    def __init__(self, bar: "Bar") -> None:
+        self._bar = bar
+        self._task: TaskID = bar.add_task("starting", total=None)
+
+    def show(self, report: Progress) -> None:
+        """Show a report; an estimate that was too low does not stop the line at 100 %."""
+        table = f" {report.table}" if report.table else ""
+        total = None if report.bytes_total is None else max(report.bytes_total, report.bytes_done)
+        self._bar.update(
+            self._task, description=report.step + table, completed=report.bytes_done, total=total
+        )
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Poll = Callable[[], None]

@@ -1,0 +1,251 @@
+"""Real applications open what panicdb made, and see in it what they saw in the source."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.environments import HERE, interpreter
+
+pytestmark = [pytest.mark.prove, pytest.mark.apps]
+
+PANICDB = Path(sys.executable).with_name("panicdb")
+SECONDS = 180
+NAMED_ROOT = "root named"
+PROFILE_ROOT = "root by profile"
+
+
+@dataclass(frozen=True)
+class Application:
+    """One application in its own environment, and the database it made there."""
+
+    name: str
+    python: Path
+    database: Path
+
+    def ask(self, verb: str, database: Path, number: int) -> Any:
+        """Let the application look into a database. It may write there, by opening it."""
+        return json.loads(self.run(verb, str(database), str(number)))
+
+    def run(self, *arguments: str) -> str:
+        """Run the application's script, out of reach of the environment that runs the tests."""
+        command = [self.python, "-I", HERE / f"{self.name}_app.py", *arguments]
+        home = self.database.parent
+        clean = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            "DO_NOT_TRACK": "true",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "GIT_PYTHON_REFRESH": "quiet",
+        }
+        return run([str(part) for part in command], home, clean)
+
+
+def run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command to its end and return its standard output; fail with all it said."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def panicdb(*arguments: str | Path, folder: Path) -> str:
+    """Run panicdb as a user would."""
+    return run([str(PANICDB), *map(str, arguments)], folder)
+
+
+def make_application(name: str, folder: Path) -> Application:
+    application = Application(name, interpreter(name), folder / f"{name}.db")
+    application.run("make", str(application.database))
+    return application
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory):
+    return make_application("mlflow", tmp_path_factory.mktemp("mlflow"))
+
+
+@pytest.fixture(scope="module")
+def optuna(tmp_path_factory):
+    return make_application("optuna", tmp_path_factory.mktemp("optuna"))
+
+
+@dataclass(frozen=True)
+class Subset:
+    """An export of one root of an application, and how the root table was found."""
+
+    source: Path
+    target: Path
+    number: int
+
+    def figures(self, title: str) -> str:
+        """Say in one line how many rows of how many came along, per table."""
+        wanted, got = count_rows(self.source), count_rows(self.target)
+        counts = ", ".join(f"{table} {got[table]}/{rows}" for table, rows in wanted.items() if rows)
+        return f"{title}: {sum(got.values())} of {sum(wanted.values())} rows: {counts}"
+
+
+def export(source: Path, folder: Path, root: str, number: int, how: str) -> Subset:
+    """Export one root, verify it, and see that the source is as it was."""
+    target = folder / "out.db"
+    before = fingerprint(source)
+    named = ["--root", root] if how == NAMED_ROOT else []
+    panicdb("export", source, target, *named, str(number), folder=folder)
+    verify(source, target, folder)
+    assert fingerprint(source) == before
+    return Subset(source, target, number)
+
+
+def verify(source: Path, target: Path, folder: Path) -> None:
+    """Let panicdb prove the target; a failed or unfinished check has an exit code of its own."""
+    assert "FAIL" not in panicdb("verify", source, target, folder=folder)
+
+
+def fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def count_rows(path: Path) -> dict[str, int]:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        names = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        return {
+            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
+            for (name,) in names
+        }
+    finally:
+        connection.close()
+
+
+def column(path: Path, query: str) -> list[Any]:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return [value for (value,) in connection.execute(query)]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("number", "how"), [(1, NAMED_ROOT), (2, PROFILE_ROOT), (3, PROFILE_ROOT)])
+def test_mlflow_shows_of_an_exported_experiment_what_it_showed_before(
+    mlflow, tmp_path, number, how
+):
+    """Runs, metrics, inputs, models, versions, traces, records: all of it, nothing of the others."""
+    subset = export(mlflow.database, tmp_path, "experiments", number, how)
+    assert column(subset.target, "SELECT experiment_id FROM experiments") == [number]
+    print(subset.figures(f"MLflow experiment {number}, {how}"))
+
+    seen = mlflow.ask("check", subset.target, number)
+
+    assert len(seen["shown"]["runs"]) == 4
+    assert seen["shown"] == mlflow.ask("check", mlflow.database, number)["shown"]
+    # Experiment 0 is MLflow's own: it makes one in any database that it opens.
+    assert seen["held"] == {"experiments": [0, number], "versions": [number]}
+
+
+def test_references_that_mlflow_itself_left_dangling_are_no_obstacle(mlflow, tmp_path):
+    """`mlflow gc` deletes runs, and leaves in place what points to them without a foreign key."""
+    source = tmp_path / "purged.db"
+    shutil.copy(mlflow.database, source)
+    mlflow.run("purge", str(source), "1")
+    lost = "destination_type = 'run' AND destination_id NOT IN (SELECT run_uuid FROM runs)"
+    assert column(source, f"SELECT count(*) FROM entity_associations WHERE {lost}") != [0]
+
+    subset = export(source, tmp_path, "experiments", 1, PROFILE_ROOT)
+    print(subset.figures("MLflow experiment 1 after gc"))
+
+    seen = mlflow.ask("check", subset.target, 1)
+    assert len(seen["shown"]["runs"]) == 3
+    assert seen["shown"] == mlflow.ask("check", source, 1)["shown"]
+
+
+def test_mlflow_keeps_its_secrets(mlflow, tmp_path):
+    """A gateway endpoint may name an experiment; the keys behind it are no part of that."""
+    source = tmp_path / "gateway.db"
+    shutil.copy(mlflow.database, source)
+    connection = sqlite3.connect(source)
+    connection.executescript(GATEWAY)
+    connection.close()
+
+    subset = export(source, tmp_path, "experiments", 1, PROFILE_ROOT)
+
+    rows = count_rows(subset.target)
+    assert {table: rows[table] for table in ("secrets", "model_definitions", "endpoints")} == {
+        "secrets": 0,
+        "model_definitions": 0,
+        "endpoints": 0,
+    }
+
+
+GATEWAY = """
+INSERT INTO secrets (secret_id, secret_name, encrypted_value, wrapped_dek, kek_version,
+                     masked_value, created_at, last_updated_at, workspace)
+    VALUES ('s-1', 'key', x'00', x'00', 1, 'sk-...', 1, 1, 'default');
+INSERT INTO model_definitions (model_definition_id, name, secret_id, provider, model_name,
+                               created_at, last_updated_at, workspace)
+    VALUES ('d-1', 'writer', 's-1', 'somebody', 'large', 1, 1, 'default');
+INSERT INTO endpoints (endpoint_id, name, created_at, last_updated_at, experiment_id,
+                       usage_tracking, workspace)
+    VALUES ('e-1', 'chat', 1, 1, 1, 1, 'default');
+INSERT INTO endpoint_model_mappings (mapping_id, endpoint_id, model_definition_id, weight,
+                                     created_at, linkage_type)
+    VALUES ('m-1', 'e-1', 'd-1', 1, 1, 'PRIMARY');
+"""
+
+
+@pytest.mark.parametrize(("number", "how"), [(1, NAMED_ROOT), (2, PROFILE_ROOT), (3, PROFILE_ROOT)])
+def test_optuna_loads_an_exported_study_and_continues_it_as_it_would_have(
+    optuna, tmp_path, number, how
+):
+    """All trials are there, and the sampler, which learns from them, proposes the same."""
+    subset = export(optuna.database, tmp_path, "studies", number, how)
+    version = "SELECT library_version FROM version_info"
+    assert column(subset.target, version) == column(optuna.database, version)
+    print(subset.figures(f"Optuna study {number}, {how}"))
+    original = tmp_path / "original.db"
+    shutil.copy(optuna.database, original)
+
+    seen = optuna.ask("check", subset.target, number)
+    wanted = optuna.ask("check", original, number)
+
+    assert len(seen["shown"]["trials"]) == 5
+    assert seen["shown"] == wanted["shown"]
+    assert seen["held"] == {"studies": [seen["shown"]["name"]]}
+    further = optuna.ask("continue", subset.target, number)
+    assert further["trials"] == 7
+    assert further == optuna.ask("continue", original, number)
+
+
+@pytest.mark.parametrize("name", ["mlflow", "optuna"])
+def test_an_application_sees_no_difference_in_a_clone(request, tmp_path, name):
+    """Every root, and everything beside them."""
+    application = request.getfixturevalue(name)
+    target = tmp_path / "clone.db"
+    panicdb("clone", application.database, target, folder=tmp_path)
+    verify(application.database, target, tmp_path)
+    rows = count_rows(target)
+    assert rows == count_rows(application.database)
+    print(f"{name} clone: {sum(rows.values())} rows in {len(rows)} tables")
+
+    for number in (1, 2, 3):
+        assert application.ask("check", target, number) == application.ask(
+            "check", application.database, number
+        )

@@ -1,0 +1,158 @@
+"""Random databases and selections: what is exported is what the oracle says, or nothing is."""
+
+import os
+import shutil
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+import panicdb
+from oracle import RefusedError as OracleRefusedError
+from oracle import references, solve
+from panicdb.errors import RefusedError
+from strategies import cases, stored_rows
+
+
+def test_random_exports_equal_the_oracle(tmp_path, capsys):
+    campaign(500, tmp_path, capsys)
+
+
+@pytest.mark.prove
+def test_random_exports_equal_the_oracle_in_a_long_campaign(tmp_path, capsys):
+    campaign(int(os.environ.get("PANICDB_PROVE_CASES", "10000")), tmp_path, capsys)
+
+
+def campaign(number, folder, capsys):
+    """Check so many cases, and print what they covered."""
+    seen = Counter()
+
+    @settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases())
+    def check(case):
+        place = folder / "case"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        seen["cases"] += 1
+        for feature in check_case(case, place):
+            seen[feature] += 1
+            event(feature)
+
+    try:
+        check()
+    finally:
+        with capsys.disabled():
+            print(
+                "\n" + "\n".join(f"{count:7} {feature}" for feature, count in sorted(seen.items()))
+            )
+
+
+def check_case(case, place):
+    """Export one case and compare; return what it had to show."""
+    source, target = place / "source.db", place / "target.db"
+    case.create(source)
+    before, held = source.read_bytes(), stored_rows(source, case.tables)
+    problem = case.problem()
+    try:
+        owned, support, nulled = solve(problem)
+    except OracleRefusedError as refusal:
+        for verb, paths in ((panicdb.plan, (source,)), (panicdb.export, (source, target))):
+            with pytest.raises(RefusedError):
+                call(verb, paths, case.selection())
+        found = [f"refused: {refusal}"]
+        left = {source.name}
+    else:
+        call(panicdb.export, (source, target), case.selection(), receipt=False)
+        expected = expected_rows(case, held, owned | support, nulled)
+        exported = stored_rows(target, case.tables)
+        assert as_multisets(exported) == as_multisets(expected)
+        assert dangling(case, exported) <= dangling(case, held, kept=problem.violations == "keep")
+        again = place / "again.db"
+        call(panicdb.export, (source, again), case.selection(backwards=True), receipt=False)
+        assert as_multisets(stored_rows(again, case.tables)) == as_multisets(exported)
+        found = ["exported", *effects(problem, owned, support, nulled)]
+        left = {source.name, target.name, again.name}
+    assert {path.name for path in place.iterdir()} == left
+    assert source.read_bytes() == before
+    return found + features(case)
+
+
+def call(verb, paths, selection, **more):
+    return verb(*map(str, paths), **selection, **more)
+
+
+def expected_rows(case, held, result, nulled):
+    """Take the rows of the result from what the source holds, NULL where the oracle says so."""
+    expected = {}
+    for table in case.tables:
+        by_number = {row["n"]: row for row in held[table.name]}
+        expected[table.name] = [
+            {
+                name: ("NoneType", None) if ((table.name, place), name) in nulled else value
+                for name, value in by_number["int", row["n"]].items()
+            }
+            for place, row in enumerate(table.rows)
+            if (table.name, place) in result
+        ]
+    return expected
+
+
+def as_multisets(rows):
+    return {table: Counter(map(repr, found)) for table, found in rows.items()}
+
+
+def dangling(case, rows, *, kept=True):
+    """Find the references that lead nowhere, as (child's number, link)."""
+    found = set()
+    for number, link in enumerate(case.links if kept else ()):
+        parents = {key for _, key in referring(link, link.parent, link.key, rows)}
+        children = referring(link, link.child, link.columns, rows)
+        found |= {(place, number) for place, key in children if key not in parents}
+    return found
+
+
+def referring(link, table, columns, rows):
+    """List (number of the row, key) where no part of the key is NULL."""
+    for row in rows[table.name]:
+        values = [row[column.name] for column in columns]
+        if ("NoneType", None) not in values:
+            yield row["n"], link.comparable(tuple(map(plain, values)))
+
+
+def plain(value):
+    kind, content = value
+    return content.decode() if kind == "RawText" else content
+
+
+def effects(problem, owned, support, nulled):
+    """Name the rules that made a difference."""
+    refs = [(link, parent) for row, link, parent in references(problem) if row in owned | support]
+    by_itself = {link.up for link, parent in refs if parent in owned}
+    rows = len(owned) + len(support)
+    return [
+        f"rows: {'1' if rows == 1 else '2 to 5' if rows < 6 else '6 or more'}",
+        *["support rows"] * bool(support),
+        *["columns set NULL"] * bool(nulled),
+        *["dangling references kept"] * any(link.up == "follow" and not to for link, to in refs),
+        *(f"{up} with an owned parent" for up in by_itself if up != "follow"),
+    ]
+
+
+def features(case):
+    """Name what the case has."""
+    links = case.links
+    policies = {link.up for link in links} | {"stay" for link in links if not link.down}
+    odd = [table for table in case.tables if not (table.keys and table.keys[0].primary)]
+    return [
+        f"roots by {case.by}",
+        f"tables: {len(case.tables)}",
+        *(f"policy {policy}" for policy in sorted(policies)),
+        *["exclude"] * bool(case.exclude),
+        *["whole"] * bool(case.whole),
+        *["virtual link"] * any(link.virtual for link in links),
+        *["self link"] * any(link.child is link.parent for link in links),
+        *["composite link"] * any(len(link.columns) > 1 for link in links),
+        *["no primary key"] * bool(odd),
+        *["without rowid"] * any(table.without_rowid for table in case.tables),
+        *["strict"] * any(table.strict for table in case.tables),
+    ]
