@@ -48,7 +48,7 @@ class PanicGroup(click.Group):
             ctx.exit(4)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of Click only
     """A number of bytes: 500000, 10MB, 2GiB."""
 
     name = "SIZE"
@@ -95,9 +95,7 @@ def _selection(function: Function) -> Function:
             metavar="N",
             help="Refuse to take more than N rows.",
         ),
-        click.option(
-            "--max-bytes", type=Size(), help="Refuse to take more than SIZE bytes, such as 500MB."
-        ),
+        click.option("--max-bytes", type=Size(), help="Refuse to take more than SIZE bytes, such as 500MB."),
         click.option(
             "--violations",
             type=click.Choice(["refuse", "keep", "drop"]),
@@ -157,9 +155,7 @@ def panicdb() -> None:
     looking, 4 failed on the way with nothing published, 130 or 143 interrupted.
     """
     if sys.platform == "win32":
-        raise UsageError(
-            "panicdb runs on Linux and macOS: Windows can't publish a file the way it must"
-        )
+        raise UsageError("panicdb runs on Linux and macOS: Windows can't publish a file the way it must")
 
 
 @panicdb.command()
@@ -270,9 +266,7 @@ def clone(
     metavar="FILE",
     help="Take the selection from this receipt, not TARGET.receipt.json.",
 )
-@click.option(
-    "--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity."
-)
+@click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity.")
 @_common
 def verify(
     reference: str, target: str, ids: tuple[str, ...], *, as_json: bool, quiet: bool, **options: Any
@@ -308,9 +302,7 @@ def verify(
 @panicdb.command("list")
 @click.argument("source")
 @click.option("--root", metavar="TABLE", help="The table whose rows to list.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to show."
-)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to show.")
 @_common
 def list_command(
     source: str, *, root: str | None, limit: int, timeout: float, as_json: bool, quiet: bool
@@ -394,11 +386,7 @@ def _read_ids(file: str) -> list[str]:
 
 def _refuse_modifiers(options: dict[str, Any]) -> None:
     """Options that shape a selection mean nothing where none is given."""
-    said = [
-        name
-        for name in ("root", "links", "exclude", "whole", "max_rows", "max_bytes")
-        if options[name]
-    ]
+    said = [name for name in ("root", "links", "exclude", "whole", "max_rows", "max_bytes") if options[name]]
     if said or options["violations"] != "refuse":
         raise UsageError(
             "these options shape a selection, but none is given",
@@ -411,7 +399,7 @@ def _show(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays for the exit
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit
 
 
 def _say(text: str) -> None:
@@ -419,4 +407,4 @@ def _say(text: str) -> None:
     try:
         click.echo(text, err=True)
     except OSError:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - stays for the exit
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit

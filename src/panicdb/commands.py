@@ -73,9 +73,7 @@ def export_experiments(
     """
     if not experiment_ids:
         raise SelectionError("no experiment was named", hint="give at least one id")
-    selection = Selection(
-        root="experimentconfig", ids=tuple(map(str, experiment_ids)), whole_ids=True
-    )
+    selection = Selection(root="experimentconfig", ids=tuple(map(str, experiment_ids)), whole_ids=True)
     _export(source_db_str, target_db_str, selection, _Run(Monitor(), float(timeout)))
 
 
@@ -220,16 +218,10 @@ def selection_from(choice: Choice) -> Selection:
     """Check the keywords that choose rows against each other. Raises UsageError."""
     ids = tuple(map(str, choice.get("roots", ())))
     where, every = choice.get("where"), choice.get("all_roots", False)
-    given = [
-        name
-        for name, said in (("ids", ids), ("--where", where is not None), ("--all", every))
-        if said
-    ]
+    given = [name for name, said in (("ids", ids), ("--where", where is not None), ("--all", every)) if said]
     if len(given) != 1:
         found = " and ".join(given) if given else "nothing"
-        raise UsageError(
-            f"say what to copy in one way, found {found}", hint="ids, or --where SQL, or --all"
-        )
+        raise UsageError(f"say what to copy in one way, found {found}", hint="ids, or --where SQL, or --all")
     return Selection(
         root=choice.get("root"),
         ids=ids,
@@ -356,9 +348,7 @@ def _check_names(skip: Iterable[str]) -> frozenset[str]:
     names = frozenset(skip)
     unknown = sorted(names - set(ALL_CHECKS))
     if unknown:
-        raise UsageError(
-            f"there is no check {unknown[0]!r}", hint="checks: " + ", ".join(ALL_CHECKS)
-        )
+        raise UsageError(f"there is no check {unknown[0]!r}", hint="checks: " + ", ".join(ALL_CHECKS))
     return names
 
 

@@ -12,9 +12,7 @@ def locate(text: str) -> Place:
     return backend_for(text).place(text)
 
 
-def open_source(
-    place: Place, *, timeout: float, monitor: Monitor
-) -> AbstractContextManager[Snapshot]:
+def open_source(place: Place, *, timeout: float, monitor: Monitor) -> AbstractContextManager[Snapshot]:
     """Open a database for reading only, pinned to one moment; waits `timeout` seconds for locks."""
     return place.backend.open_snapshot(place, timeout=timeout, monitor=monitor)
 

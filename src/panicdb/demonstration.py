@@ -34,8 +34,6 @@ def make_source(directory: str, monitor: Monitor) -> Sample:
         raise TargetError(f"{path}: exists already", hint="remove it, or name another directory")
     history = bundled_history()
     replay(history, history.heads, folder.resolve(), f"sqlite:///{SOURCE}", monitor)
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path.resolve())), poolclass=NullPool
-    )
+    engine = sa.create_engine(sa.URL.create("sqlite", database=str(path.resolve())), poolclass=NullPool)
     experiments = fill(engine, experiments=3, runs=4, invocations=25)
     return Sample(str(path), tuple(experiments))

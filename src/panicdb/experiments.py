@@ -57,9 +57,7 @@ class Run(Base):
     seed: Mapped[int]
     max_length: Mapped[int]
     initial_prompt: Mapped[str] = mapped_column(server_default=sa.text("''"))
-    experiment_id: Mapped[uuid.UUID] = mapped_column(
-        sa.ForeignKey("experimentconfig.id"), index=True
-    )
+    experiment_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("experimentconfig.id"), index=True)
 
 
 class Invocation(Base):
@@ -75,9 +73,7 @@ class Invocation(Base):
     seed: Mapped[int]
     run_id: Mapped[uuid.UUID] = mapped_column(sa.ForeignKey("run.id"), index=True)
     sequence_number: Mapped[int] = mapped_column(server_default=sa.text("0"))
-    input_invocation_id: Mapped[uuid.UUID | None] = mapped_column(
-        sa.ForeignKey("invocation.id"), index=True
-    )
+    input_invocation_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("invocation.id"), index=True)
     output_text: Mapped[str | None]
     output_image_data: Mapped[bytes | None]
 
@@ -131,9 +127,7 @@ def fill(
     join its transaction, and the caller commits. Memory use does not grow with the row counts.
     Raises sqlalchemy.exc.DBAPIError where the tables are missing or refuse the rows.
     """
-    shape = _Shape(
-        experiments, runs, invocations, _embedding_models(embeddings), image_bytes, vector_bytes
-    )
+    shape = _Shape(experiments, runs, invocations, _embedding_models(embeddings), image_bytes, vector_bytes)
     sample = _Sample(shape, random.Random(seed))  # noqa: S311 - repeatable, not secret
     with bind.begin() if isinstance(bind, sa.Engine) else nullcontext(bind) as connection:
         return [_write_experiment(connection, sample, n)["id"].hex for n in range(experiments)]

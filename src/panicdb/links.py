@@ -63,9 +63,7 @@ class Graph:
     def with_up(self, *words: str) -> tuple[tuple[int, Link], ...]:
         """Return the links whose upward policy is one of `words`, numbered."""
         return tuple(
-            (number, link)
-            for number, link in enumerate(self.links)
-            if self.policy(link).up in words
+            (number, link) for number, link in enumerate(self.links) if self.policy(link).up in words
         )
 
     def _walkable(self, link: Link) -> bool:
@@ -84,9 +82,7 @@ def build_graph(catalog: Catalog, selection: Selection) -> Graph:
             virtual.append(link)
         policies[link] = option.policy
     ordinary = {table.name for table in catalog.ordinary()}
-    links = tuple(
-        link for link in dict.fromkeys((*catalog.links, *virtual)) if link.child in ordinary
-    )
+    links = tuple(link for link in dict.fromkeys((*catalog.links, *virtual)) if link.child in ordinary)
     graph = Graph(
         links,
         policies,
@@ -221,9 +217,7 @@ def parse_link(text: str) -> LinkOption:
     child, child_columns = _split(match["child"])
     parent, parent_columns = _split(match["parent"]) if match["parent"] else (None, ())
     if parent is not None and len(parent_columns) != len(child_columns):
-        raise UsageError(
-            f"the link {text!r} pairs {len(child_columns)} columns with {len(parent_columns)}"
-        )
+        raise UsageError(f"the link {text!r} pairs {len(child_columns)} columns with {len(parent_columns)}")
     return LinkOption(child, child_columns, parent, parent_columns, _parse_policy(match["policy"]))
 
 
@@ -256,27 +250,26 @@ def components(edges: Sequence[Edge]) -> Iterable[tuple[str, ...]]:
 
     Kosaraju's algorithm (two depth-first searches); iterative, since graphs come from users.
     """
-    forward: dict[str, set[str]] = {}
-    backward: dict[str, set[str]] = {}
-    for edge in edges:
-        for table in (edge.origin, edge.goal):
-            forward.setdefault(table, set())
-            backward.setdefault(table, set())
-        forward[edge.origin].add(edge.goal)
-        backward[edge.goal].add(edge.origin)
+    forward, backward = _adjacency(edges)
     group: dict[str, str] = {}
     for table in reversed(_finishing_order(forward)):
         if table not in group:
-            for member in _reachable(table, backward, set(group)):
-                group[member] = table
+            group.update(dict.fromkeys(_reachable(table, backward, set(group)), table))
     sorter: TopologicalSorter[str] = TopologicalSorter()
     for table, name in group.items():
         sorter.add(name, *(group[other] for other in backward[table] if group[other] != name))
-    members: dict[str, list[str]] = {}
-    for table, name in group.items():
-        members.setdefault(name, []).append(table)
     for name in sorter.static_order():
-        yield tuple(sorted(members[name]))
+        yield tuple(sorted(table for table, other in group.items() if other == name))
+
+
+def _adjacency(edges: Sequence[Edge]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    tables = dict.fromkeys(table for edge in edges for table in (edge.origin, edge.goal))
+    forward: dict[str, set[str]] = {table: set() for table in tables}
+    backward: dict[str, set[str]] = {table: set() for table in tables}
+    for edge in edges:
+        forward[edge.origin].add(edge.goal)
+        backward[edge.goal].add(edge.origin)
+    return forward, backward
 
 
 def _finishing_order(forward: Mapping[str, set[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from panicdb.backends.base import OrderedJoin, Snapshot
 from panicdb.closure import Closure
 from panicdb.errors import RefusedError
 from panicdb.links import Graph
+from panicdb.references import count_dangling
 from panicdb.revisions import History, find_history
 from panicdb.roots import ROOT
 from panicdb.values import CatalogTable, Link, Selection, Violations
@@ -85,12 +86,8 @@ class Plan:
 def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) -> Plan:
     """Plan the transfer of a closure; `measure` sums exact lengths instead of sampling."""
     snapshot.check_portable()
-    entries = [entry for entry in snapshot.catalog.ordinary()]
-    tables = [
-        _plan_table(closure, entry, measure=measure)
-        for entry in entries
-        if entry.name in closure.keys
-    ]
+    entries = snapshot.catalog.ordinary()
+    tables = [_plan_table(closure, entry, measure=measure) for entry in entries if entry.name in closure.keys]
     moving = tuple(table for table in tables if table.rows)
     names = {table.name for table in moving}
     return Plan(
@@ -103,9 +100,7 @@ def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) 
         route=_route(snapshot),
         method="attach",
         tables=moving,
-        empty={
-            entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names
-        },
+        empty={entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names},
         policies={str(link): str(policy) for link, policy in closure.graph.policies.items()},
         kept={str(link): count for link, count in closure.kept.items()},
         notes=snapshot.notes(),
@@ -153,7 +148,7 @@ def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan
 
 def find_violations(snapshot: Snapshot, graph: Graph) -> Mapping[Link, int]:
     """Count the dangling references of every link over whole tables."""
-    counts = {link: closures.count_dangling(snapshot, graph, link) for link in graph.links}
+    counts = {link: count_dangling(snapshot, graph, link) for link in graph.links}
     return {link: count for link, count in counts.items() if count}
 
 
@@ -164,9 +159,7 @@ def count_rows(snapshot: Snapshot, entry: CatalogTable) -> int:
 
 def _plan_table(closure: Closure, entry: CatalogTable, *, measure: bool) -> TablePlan:
     owned, support = closure.counts(entry.name)
-    nulled = {
-        str(link): count for link, count in closure.nulled.items() if link.child == entry.name
-    }
+    nulled = {str(link): count for link, count in closure.nulled.items() if link.child == entry.name}
     source_rows = count_rows(closure.snapshot, entry)
     size = _measure(closure, entry) if measure else _sample(closure, entry, owned + support)
     return TablePlan(
@@ -216,8 +209,6 @@ def _key_text(value: Any) -> str:
 
 def _route(snapshot: Snapshot) -> Route:
     if not snapshot.catalog.tables:
-        raise RefusedError(
-            f"{snapshot.place.shown}: the source has no tables", hint="check the file name"
-        )
+        raise RefusedError(f"{snapshot.place.shown}: the source has no tables", hint="check the file name")
     history, reason = find_history(snapshot.catalog)
     return Route("copy" if history is None else "migrations", reason, history)

@@ -1,4 +1,4 @@
-"""What panicdb knows about an application: its root table, what to list, and which rows its schema keeps without links."""
+"""What panicdb knows about an application: its root table, what to list, which rows its schema keeps without links."""
 
 from dataclasses import dataclass, replace
 
@@ -80,9 +80,7 @@ def complete(catalog: Catalog, selection: Selection) -> Selection:
         and option.child in catalog.tables
         and (option.parent is None or option.parent in catalog.tables)
     ]
-    whole = [
-        name for name in profile.whole if name in catalog.tables and name not in selection.exclude
-    ]
+    whole = [name for name in profile.whole if name in catalog.tables and name not in selection.exclude]
     return replace(
         selection,
         links=(*links, *selection.links),

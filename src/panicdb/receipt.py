@@ -65,9 +65,7 @@ class Receipt:
         }
 
 
-def write_receipt(
-    plan: Plan, target: str, schema: Mapping[str, Any], checks: tuple[str, ...]
-) -> Receipt:
+def write_receipt(plan: Plan, target: str, schema: Mapping[str, Any], checks: tuple[str, ...]) -> Receipt:
     """Make the receipt of a finished target out of its plan. Writes nothing."""
     return Receipt(
         command=plan.command,

@@ -41,9 +41,7 @@ def plan_text(plan: Plan) -> str:
         for table in plan.tables
     ]
     lines = [
-        *columns(
-            ("table", "rows", "owned", "support", "of", "about", "by"), rows, right=(1, 2, 3, 4, 5)
-        ),
+        *columns(("table", "rows", "owned", "support", "of", "about", "by"), rows, right=(1, 2, 3, 4, 5)),
         "",
         f"{plan.rows:,} rows in {len(plan.tables)} tables, about {size_text(plan.bytes)}",
         f"schema: {_route_text(plan.route.method)} ({plan.route.reason})",
@@ -97,12 +95,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def receipt_text(receipt: Receipt, target: str) -> str:
     """Show what was done, ending with the checks that were made."""
     rows = [
-        tuple(
-            [
-                table["name"],
-                *(f"{table[key]:,}" for key in ("rows", "owned", "support", "source_rows")),
-            ]
-        )
+        (table["name"], *(f"{table[key]:,}" for key in ("rows", "owned", "support", "source_rows")))
         for table in receipt.tables
     ]
     schema = receipt.schema
@@ -173,9 +166,7 @@ def roots_json(roots: RootList) -> dict[str, Any]:
         "source": roots.source,
         "table": roots.table,
         "total": roots.total,
-        "roots": [
-            {"key": root.key, "labels": root.labels, "owned": root.owned} for root in roots.roots
-        ],
+        "roots": [{"key": root.key, "labels": root.labels, "owned": root.owned} for root in roots.roots],
     }
 
 
@@ -184,9 +175,7 @@ def columns(
 ) -> Iterable[str]:
     """Yield the lines of a table with aligned columns; those in `right` end flush."""
     table = [*([head] if head else []), *rows]
-    widths = (
-        [max(len(line[place]) for line in table) for place in range(len(table[0]))] if table else []
-    )
+    widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))] if table else []
     for line in table:
         cells = (
             cell.rjust(width) if place in right else cell.ljust(width)
@@ -206,19 +195,14 @@ def size_text(size: int) -> str:
 
 
 def _route_text(method: str) -> str:
-    return (
-        "built by its migrations"
-        if method == "migrations"
-        else "copied from the source's definitions"
-    )
+    return "built by its migrations" if method == "migrations" else "copied from the source's definitions"
 
 
 def _more(empty: Mapping[str, int], kept: Mapping[str, int]) -> list[str]:
     left = [f"{name} ({count:,} rows in the source)" for name, count in empty.items() if count]
     lines = [f"left empty, no link leads there: {', '.join(left)}"] if left else []
     return lines + [
-        f"kept as in the source: {link} leads nowhere in {count:,} rows"
-        for link, count in kept.items()
+        f"kept as in the source: {link} leads nowhere in {count:,} rows" for link, count in kept.items()
     ]
 
 

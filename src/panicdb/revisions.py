@@ -70,13 +70,7 @@ def _literal_names(file: Path) -> Mapping[str, object]:
 
 
 def _as_tuple(value: object) -> tuple[str, ...]:
-    return (
-        (value,)
-        if isinstance(value, str)
-        else tuple(value)
-        if isinstance(value, list | tuple)
-        else ()
-    )
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
 
 
 def find_history(catalog: Catalog) -> tuple[History | None, str]:
@@ -94,9 +88,7 @@ def find_history(catalog: Catalog) -> tuple[History | None, str]:
     return None, f"no known history has revision {', '.join(rows)}"
 
 
-def replay(
-    history: History, revisions: tuple[str, ...], directory: Path, url: str, monitor: Monitor
-) -> None:
+def replay(history: History, revisions: tuple[str, ...], directory: Path, url: str, monitor: Monitor) -> None:
     """Run a history up to `revisions` on the database `url`, in a child process that works in `directory`.
 
     Writes into that directory only. Raises ReplayError with the revision and file that failed.

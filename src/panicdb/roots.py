@@ -1,6 +1,7 @@
 """The chosen roots: ids as typed, a condition, or all, turned into the first keys of a closure."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,16 +25,14 @@ class Root:
 
 
 def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.Table) -> None:
-    """Write the keys of the chosen roots. Raises SelectionError for an empty choice, RootNotFoundError for a wrong id."""
+    """Write the keys of the chosen roots.
+
+    Raises SelectionError for an empty or ambiguous choice, RootNotFoundError for an id that is not there.
+    """
     entry = root.entry
     if selection.ids:
-        rows = {
-            row: None for text in selection.ids for row in _find(snapshot, root, text, selection)
-        }
-        values = [
-            {f"k{n}": part for n, part in enumerate(row)} | {"owned": 1, "via": ROOT}
-            for row in rows
-        ]
+        rows = {row: None for text in selection.ids for row in _find(snapshot, root, text, selection)}
+        values = [{f"k{n}": part for n, part in enumerate(row)} | {"owned": 1, "via": ROOT} for row in rows]
         snapshot.connection.execute(snapshot.insert_new(keys), values)
         return
     columns = [*(entry.table.c[name] for name in entry.identity), sa.literal(1), sa.literal(ROOT)]
@@ -49,8 +48,7 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
         raise SelectionError(f"--where can't be evaluated: {error.__cause__}") from error
     if not found:
         raise SelectionError(
-            f"no row of {entry.name} was chosen"
-            + (" by --where" if selection.where else ": it is empty"),
+            f"no row of {entry.name} was chosen" + (" by --where" if selection.where else ": it is empty"),
             hint="`panicdb list SOURCE` shows what is there",
         )
 
@@ -74,9 +72,7 @@ def _find(snapshot: Snapshot, root: Root, text: str, selection: Selection) -> li
     raise _not_found(root, text, short=len(text) < SHORTEST_PREFIX)
 
 
-def _find_by_prefix(
-    snapshot: Snapshot, root: Root, column: str, text: str
-) -> list[tuple[Any, ...]]:
+def _find_by_prefix(snapshot: Snapshot, root: Root, column: str, text: str) -> list[tuple[Any, ...]]:
     entry = root.entry
     key = entry.table.c[column]
     spelled = sa.or_(*(sa.func.substr(key, 1, len(start)) == start for start in _prefixes(text)))
@@ -104,9 +100,7 @@ def _prefixes(text: str) -> set[str]:
     """A prefix as it is, and as the beginning of a UUID in the usual spellings."""
     digits = text.lower().removeprefix("urn:uuid:").strip("{}").replace("-", "")
     cuts = (0, 8, 12, 16, 20, 32)
-    dashed = "-".join(
-        part for part in (digits[a:b] for a, b in zip(cuts, cuts[1:], strict=False)) if part
-    )
+    dashed = "-".join(part for part in (digits[a:b] for a, b in pairwise(cuts)) if part)
     hexadecimal = all(character in "0123456789abcdef" for character in digits) and digits
     return {text, digits, dashed, digits.upper(), dashed.upper()} if hexadecimal else {text}
 

@@ -96,9 +96,7 @@ class _Comparison:
     def _sides(self) -> tuple[Facts, Facts]:
         return self._source, self._target
 
-    def _difference(
-        self, name: str, aspect: str, source: Fact | None, target: Fact | None
-    ) -> Difference:
+    def _difference(self, name: str, aspect: str, source: Fact | None, target: Fact | None) -> Difference:
         severity = self._severity(name, aspect, target)
         return Difference(severity, name, aspect, _shown(source), _shown(target))
 

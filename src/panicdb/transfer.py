@@ -50,9 +50,7 @@ def build_schema(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Moni
     return built
 
 
-def _build_by_migrations(
-    plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Monitor
-) -> Built:
+def _build_by_migrations(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Monitor) -> Built:
     history = plan.route.history
     assert history is not None  # noqa: S101 - the route says migrations
     (rows,) = plan.revisions.values()

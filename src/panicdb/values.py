@@ -25,9 +25,7 @@ class Link:
 
     def __str__(self) -> str:
         """Spell the link as `--link` does."""
-        return (
-            f"{dotted(self.child, self.child_columns)}->{dotted(self.parent, self.parent_columns)}"
-        )
+        return f"{dotted(self.child, self.child_columns)}->{dotted(self.parent, self.parent_columns)}"
 
 
 @dataclass(frozen=True)

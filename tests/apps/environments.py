@@ -20,7 +20,7 @@ STAMP = "requirements.sha256"
 
 
 def interpreter(application: str) -> Path:
-    """Return the Python that has an application; build its environment if missing or out of date."""
+    """Return the Python that has an application; build its environment if need be."""
     folder = Path(os.environ.get("PANICDB_APPS") or HERE / "work").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     environment = folder / application
@@ -52,8 +52,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _install(python: Path, requirements: Path) -> None:
-    command = [python, "-m", "pip", "install", "--quiet", "--requirement", requirements]
-    subprocess.run(command, check=True, timeout=INSTALL_SECONDS)
+    command = [python, "-m", "pip", "install", "--requirement", requirements]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command} failed:\n{done.stdout}\n{done.stderr}")
 
 
 if __name__ == "__main__":

@@ -175,10 +175,7 @@ def check(database: Path, experiment: str) -> dict[str, Any]:
                 "model_id",
             ),
             "versions": by_key([show_version(client, version) for version in own], "version"),
-            "traces": [
-                json.loads(trace.to_json())
-                for trace in client.search_traces(locations=[experiment])
-            ],
+            "traces": [json.loads(trace.to_json()) for trace in client.search_traces(locations=[experiment])],
             "evaluation_datasets": by_key(
                 [show_dataset(dataset) for dataset in client.search_datasets([experiment])], "name"
             ),

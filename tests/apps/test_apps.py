@@ -128,10 +128,7 @@ def count_rows(path: Path) -> dict[str, int]:
         names = connection.execute(
             "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
-        return {
-            name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
-            for (name,) in names
-        }
+        return {name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for (name,) in names}
     finally:
         connection.close()
 
@@ -145,10 +142,8 @@ def column(path: Path, query: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(("number", "how"), [(1, NAMED_ROOT), (2, PROFILE_ROOT), (3, PROFILE_ROOT)])
-def test_mlflow_shows_of_an_exported_experiment_what_it_showed_before(
-    mlflow, tmp_path, number, how
-):
-    """Runs, metrics, inputs, models, versions, traces, records: all of it, nothing of the others."""
+def test_mlflow_shows_of_an_exported_experiment_what_it_showed_before(mlflow, tmp_path, number, how):
+    """Runs, metrics, inputs, models, versions, traces, records: all of it, no more."""
     subset = export(mlflow.database, tmp_path, "experiments", number, how)
     assert column(subset.target, "SELECT experiment_id FROM experiments") == [number]
     print(subset.figures(f"MLflow experiment {number}, {how}"))
@@ -212,9 +207,7 @@ INSERT INTO endpoint_model_mappings (mapping_id, endpoint_id, model_definition_i
 
 
 @pytest.mark.parametrize(("number", "how"), [(1, NAMED_ROOT), (2, PROFILE_ROOT), (3, PROFILE_ROOT)])
-def test_optuna_loads_an_exported_study_and_continues_it_as_it_would_have(
-    optuna, tmp_path, number, how
-):
+def test_optuna_loads_an_exported_study_and_continues_it_as_it_would_have(optuna, tmp_path, number, how):
     """All trials are there, and the sampler, which learns from them, proposes the same."""
     subset = export(optuna.database, tmp_path, "studies", number, how)
     version = "SELECT library_version FROM version_info"

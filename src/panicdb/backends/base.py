@@ -30,7 +30,7 @@ class OrderedJoin(sa.sql.selectable.Join):
 
 @compiles(OrderedJoin)
 def _plain_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> str:
-    return str(compiler.visit_join(element, **options))
+    return str(compiler.visit_join(element, **options))  # type: ignore[no-untyped-call]
 
 
 class Snapshot(ABC):
@@ -45,9 +45,7 @@ class Snapshot(ABC):
     place: Place
 
     @abstractmethod
-    def match(
-        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
-    ) -> sa.ColumnElement[bool]:
+    def match(self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """Compare a parent's key column with a child's column exactly as the engine's foreign keys do."""
 
     @abstractmethod
@@ -150,9 +148,7 @@ class Staging(ABC):
         """Make a migrated schema ready for the load; return the rows that the migrations left, now cleared."""
 
     @abstractmethod
-    def load(
-        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int
-    ) -> None:
+    def load(self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int) -> None:
         """Copy rows out of the snapshot in one transaction; `total` estimates their bytes."""
 
     @abstractmethod

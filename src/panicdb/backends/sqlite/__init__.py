@@ -21,9 +21,7 @@ class SQLiteBackend(Backend):
         """See `Backend`: the address of a file holds no secret and is shown as a path."""
         path = files.path_of(text)
         shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
-        printable = "".join(
-            c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown
-        )
+        printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
         return Place(printable, self, os.path.join(os.getcwd(), path))
 
     def open_snapshot(

@@ -56,13 +56,12 @@ class CatalogReader:
         tables = {listed.name: self._table(listed) for listed in self._listed()}
         links = tuple(link for name in tables for link in self._links(name, tables))
         revisions = {
-            name: self._version_rows(table)
-            for name, table in tables.items()
-            if table.kind is Kind.VERSION
+            name: self._version_rows(table) for name, table in tables.items() if table.kind is Kind.VERSION
         }
         return Catalog(tables, links, revisions)
 
     def pragma(self, name: str, argument: str | None = None) -> list[tuple[Any, ...]]:
+        """Return the rows of a PRAGMA of this schema."""
         call = "" if argument is None else f"({self._quote(argument)})"
         rows = self._connection.exec_driver_sql(f"PRAGMA {self._schema}.{name}{call}")
         return [tuple(row) for row in rows]
@@ -139,9 +138,7 @@ class CatalogReader:
                 "collation": "BINARY",
                 "nullable": False,
             }
-            table.append_column(
-                sa.Column(alias, sa.types.NullType(), quote=True, system=True, info=info)
-            )
+            table.append_column(sa.Column(alias, sa.types.NullType(), quote=True, system=True, info=info))
         return table
 
     def _collations(self, name: str) -> Mapping[str, str]:
@@ -159,9 +156,7 @@ class CatalogReader:
                 partial=bool(partial),
                 columns=tuple(
                     (column, collation)
-                    for _rank, _id, column, _descending, collation, key in self.pragma(
-                        "index_xinfo", name
-                    )
+                    for _rank, _id, column, _descending, collation, key in self.pragma("index_xinfo", name)
                     if key
                 ),
             )
@@ -203,9 +198,7 @@ def affinity(declared: str, *, strict: bool = False) -> str:
 def _kind(listed: _Listed, columns: list[_Column]) -> Kind:
     if listed.virtual:
         return Kind.VIRTUAL
-    return (
-        Kind.VERSION if [column.name for column in columns] == [VERSION_COLUMN] else Kind.ORDINARY
-    )
+    return Kind.VERSION if [column.name for column in columns] == [VERSION_COLUMN] else Kind.ORDINARY
 
 
 def _physical_identity(columns: list[_Column]) -> tuple[str, ...]:
@@ -250,7 +243,7 @@ def _look_ups(
 
 
 def _spelled(entry: CatalogTable, column: str) -> str:
-    names = {name.casefold(): name for name in entry.table.c.keys()}
+    names = {name.casefold(): name for name in (column.name for column in entry.table.c)}
     return names.get(column.casefold(), column)
 
 

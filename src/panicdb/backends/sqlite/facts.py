@@ -35,11 +35,7 @@ def read_facts(connection: sa.Connection, schema: str = "main") -> Facts:
         *(_view(row) for row in catalog.masters("view")),
         *(_trigger(row, catalog) for row in catalog.masters("trigger")),
     ]
-    return {
-        (thing.name, aspect): fact
-        for thing in _numbered(things)
-        for aspect, fact in thing.facts.items()
-    }
+    return {(thing.name, aspect): fact for thing in _numbered(things) for aspect, fact in thing.facts.items()}
 
 
 # --- the catalog ---
@@ -252,9 +248,7 @@ class _Catalog:
         )
         return _grouped(
             (table, _foreign_key_row(parent, on_update, on_delete, [row[5:] for row in group]))
-            for (table, _, parent, on_update, on_delete), group in groupby(
-                rows, key=lambda row: row[:5]
-            )
+            for (table, _, parent, on_update, on_delete), group in groupby(rows, key=lambda row: row[:5])
         )
 
 
@@ -373,9 +367,7 @@ def _column(table: _Table, position: int) -> _Thing:
             f"affinity {label} {kind}",
             shown=column.type or "(untyped)",
         ),
-        "nullability": (
-            _fact("NOT NULL", f"not null {label}") if column.not_null else _fact("nullable")
-        ),
+        "nullability": (_fact("NOT NULL", f"not null {label}") if column.not_null else _fact("nullable")),
         "default": _fact("(none)" if spelling is None else _joined(spelling)),
     }
     if table.written is not None:
@@ -415,9 +407,7 @@ def _primary_key(table: _Table) -> _Thing:
     alias = index is None
     if alias:
         demands |= {
-            demand
-            for column in table.key
-            for demand in _rowid_demands(dotted(table.name, (column.name,)))
+            demand for column in table.key for demand in _rowid_demands(dotted(table.name, (column.name,)))
         }
     facts = {
         "column list": Fact(", ".join(part.shown for part in parts), demands=frozenset(demands)),
@@ -426,9 +416,7 @@ def _primary_key(table: _Table) -> _Thing:
     if written is not None and written.primary_key is not None:
         facts |= _constraint(written.primary_key)
         facts["AUTOINCREMENT"] = _fact("yes" if written.autoincrement else "no")
-    return _thing(
-        f"primary key of {quote_name(table.name)}", facts, within=table.thing, demands=demands
-    )
+    return _thing(f"primary key of {quote_name(table.name)}", facts, within=table.thing, demands=demands)
 
 
 def _rowid_column(table: _Table) -> tuple[_IndexColumn, ...]:

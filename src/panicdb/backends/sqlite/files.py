@@ -20,9 +20,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 def is_url(text: str) -> bool:
     """Tell a URL from a path: `sqlite:`, or anything with `://` after a scheme."""
     match = _SCHEME.match(text)
-    return match is not None and (
-        text.startswith("sqlite:") or text[match.end() : match.end() + 2] == "//"
-    )
+    return match is not None and (text.startswith("sqlite:") or text[match.end() : match.end() + 2] == "//")
 
 
 def path_of(text: str) -> str:

@@ -1,6 +1,7 @@
 """Keys of SQLite rows: temporary tables of them, and ids as users type them."""
 
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,12 +83,8 @@ def _numbers(text: str) -> tuple[float | int, ...]:
 
 def _bytes(text: str) -> tuple[bytes, ...]:
     spellings: list[bytes] = []
-    try:
+    with suppress(ValueError):
         spellings.append(bytes.fromhex(text))
-    except ValueError:
-        pass
-    try:
+    with suppress(ValueError):
         spellings.append(uuid.UUID(text).bytes)
-    except ValueError:
-        pass
     return tuple(spellings)

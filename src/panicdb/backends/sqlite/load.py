@@ -45,9 +45,7 @@ class Source:
 def read_source(snapshot: SQLiteSnapshot) -> Source:
     """Read what is beside the rows; reads only."""
     connection = snapshot.connection
-    shadows = {
-        row[1] for row in connection.exec_driver_sql("PRAGMA main.table_list") if row[2] == "shadow"
-    }
+    shadows = {row[1] for row in connection.exec_driver_sql("PRAGMA main.table_list") if row[2] == "shadow"}
     rows = connection.exec_driver_sql(
         "SELECT type, name, sql, tbl_name FROM main.sqlite_master WHERE sql IS NOT NULL ORDER BY rowid"
     )
@@ -67,9 +65,7 @@ def read_source(snapshot: SQLiteSnapshot) -> Source:
 
 
 def _all_tables(connection: sa.Connection) -> list[SchemaObject]:
-    rows = connection.exec_driver_sql(
-        "SELECT type, name, sql FROM main.sqlite_master WHERE type = 'table'"
-    )
+    rows = connection.exec_driver_sql("SELECT type, name, sql FROM main.sqlite_master WHERE type = 'table'")
     return [SchemaObject(*row) for row in rows]
 
 
@@ -160,9 +156,7 @@ class Loader:
     def load(self, steps: Sequence[CopyStep], extra: Sequence[str], monitor: Monitor) -> None:
         """Attach, copy every step and the statements `extra`, commit: this ends the snapshot."""
         self._snapshot.blame(self._explain)
-        self._connection.exec_driver_sql(
-            "ATTACH DATABASE ? AS target", (files.open_uri(self._path, "rw"),)
-        )
+        self._connection.exec_driver_sql("ATTACH DATABASE ? AS target", (files.open_uri(self._path, "rw"),))
         self._connection.exec_driver_sql("PRAGMA target.journal_mode = OFF")
         self._connection.exec_driver_sql(f"PRAGMA target.cache_size = -{TARGET_CACHE_KIB}")
         for step in steps:
@@ -211,11 +205,7 @@ class Loader:
                 f"{self._place.shown}: the target's schema refused a row of the source: {error}",
                 hint="the source holds rows that its own schema forbids",
             )
-        return (
-            TransferError(known.message, hint=known.hint)
-            if isinstance(known, RefusedError)
-            else known
-        )
+        return TransferError(known.message, hint=known.hint) if isinstance(known, RefusedError) else known
 
 
 def disk_full(path: str, place: Place, total: int) -> TransferError:
@@ -239,9 +229,7 @@ def copy_virtual(
         rowid = [] if virtual.module in ("rtree", "rtree_i32") else ["rowid"]
         columns = ", ".join([*rowid, *map(quote, catalog[virtual.name].stored)])
         name = quote(virtual.name)
-        statements.append(
-            f"INSERT INTO target.{name} ({columns}) SELECT {columns} FROM main.{name}"
-        )
+        statements.append(f"INSERT INTO target.{name} ({columns}) SELECT {columns} FROM main.{name}")
     return statements
 
 
@@ -254,9 +242,7 @@ def copy_versions(quote: Callable[[str], str], catalog: Mapping[str, CatalogTabl
     ]
 
 
-def finish(
-    connection: sa.Connection, source: Source, later: Sequence[SchemaObject], *, whole: bool
-) -> None:
+def finish(connection: sa.Connection, source: Source, later: Sequence[SchemaObject], *, whole: bool) -> None:
     """Create what had to wait, rebuild, and set counters, statistics and header fields as the source has them."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     create_objects(connection, [item for item in later if item.kind == "index"])
@@ -279,14 +265,10 @@ def _set_sequences(connection: sa.Connection, sequences: Mapping[str, int]) -> N
     connection.exec_driver_sql("DELETE FROM main.sqlite_sequence")
     rows = [(name, value) for name, value in sequences.items()]
     if rows:
-        connection.exec_driver_sql(
-            "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", rows
-        )
+        connection.exec_driver_sql("INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", rows)
 
 
-def _set_statistics(
-    connection: sa.Connection, rows: tuple[tuple[Any, ...], ...], *, whole: bool
-) -> None:
+def _set_statistics(connection: sa.Connection, rows: tuple[tuple[Any, ...], ...], *, whole: bool) -> None:
     """The planner's statistics of a whole copy are the source's; those of a subset are taken anew."""
     if not whole:
         connection.exec_driver_sql("ANALYZE main")
@@ -312,7 +294,5 @@ def _rowid_to_keep(entry: CatalogTable) -> tuple[str, ...]:
     return () if aliased else tuple(hidden)
 
 
-def _nulled(
-    column: sa.ColumnElement[Any], stays: sa.ColumnElement[bool] | None
-) -> sa.ColumnElement[Any]:
+def _nulled(column: sa.ColumnElement[Any], stays: sa.ColumnElement[bool] | None) -> sa.ColumnElement[Any]:
     return column if stays is None else sa.case((stays, column))

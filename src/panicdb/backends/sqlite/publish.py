@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -25,6 +25,8 @@ DATABASE = "target.db"
 RECEIPT = "receipt.json"
 RECEIPT_SUFFIX = ".receipt.json"
 RECEIPT_MARK = '"panicdb_receipt"'
+_RENAME_EXCL = 0x0004
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 LONGEST_NAME = 200
 """File systems take 255 bytes; beyond this the private directory's name is a hash."""
 
@@ -63,9 +65,7 @@ class SQLiteStaging(Staging):
         source = self._known(snapshot)
         loading.create_file(self._path, source.header)
         with self._building() as connection:
-            loading.create_objects(
-                connection, [item for item in source.objects if item.kind == "table"]
-            )
+            loading.create_objects(connection, [item for item in source.objects if item.kind == "table"])
         self._later = tuple(item for item in source.objects if item.kind != "table")
         self._copied = True
 
@@ -77,9 +77,7 @@ class SQLiteStaging(Staging):
             self._later = loading.put_aside(connection)
             return loading.clear_rows(connection, tables)
 
-    def load(
-        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int
-    ) -> None:
+    def load(self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int) -> None:
         """See `Staging`."""
         assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - the method `attach` is planned for these only
         source, catalog = self._known(snapshot), snapshot.catalog.tables
@@ -154,9 +152,7 @@ def check_target(place: Place, source: Place) -> None:
     """Refuse a target that exists, is the source, or can't be made; clears up after runs that were killed."""
     path = Path(place.location)
     if not path.name or place.location.endswith(os.sep):
-        raise TargetError(
-            f"{place.shown}: a directory's name, not a file's", hint="name the file to make"
-        )
+        raise TargetError(f"{place.shown}: a directory's name, not a file's", hint="name the file to make")
     _refuse_source(place, source)
     if os.path.lexists(path):
         _remove_left_over(place)
@@ -164,9 +160,7 @@ def check_target(place: Place, source: Place) -> None:
     _refuse_sidecars(place)
     parent = path.parent
     if not parent.is_dir():
-        raise TargetError(
-            f"{place.shown}: there is no directory {str(parent)!r}", hint="create it first"
-        )
+        raise TargetError(f"{place.shown}: there is no directory {str(parent)!r}", hint="create it first")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise TargetError(f"{place.shown}: no permission to write into {str(parent)!r}")
 
@@ -179,10 +173,7 @@ def check_receipt_path(receipt_path: str, shown: str) -> None:
         return
     except OSError as error:
         raise TargetError(f"{shown}: the receipt can't be written: {error.strerror}") from error
-    if (
-        stat.S_ISREG(status.st_mode)
-        and RECEIPT_MARK in Path(receipt_path).read_text(errors="replace")[:200]
-    ):
+    if stat.S_ISREG(status.st_mode) and RECEIPT_MARK in Path(receipt_path).read_text(errors="replace")[:200]:
         return
     raise TargetError(
         f"{shown}: {receipt_path} exists and is no receipt",
@@ -210,7 +201,7 @@ def _private_directory(place: Place) -> str:
 
 
 def _acquire(directory: str, place: Place) -> int:
-    """Lock the directory: the kernel frees the lock when its holder dies, so what an unlocked one holds is left over."""
+    """Lock the directory. The kernel frees the lock when its holder dies: what an unlocked one holds is left over."""
     while True:
         try:
             os.mkdir(directory, 0o700)
@@ -232,27 +223,31 @@ def _lock(directory: str, place: Place) -> int | None:
         return None
     except OSError as error:
         raise TargetError(f"{place.shown}: {directory} is in the way: {error.strerror}") from error
-    status = os.fstat(descriptor)
     try:
-        if status.st_uid != os.geteuid():
-            raise TargetError(
-                f"{place.shown}: {directory} belongs to another user",
-                hint="remove it, or choose another directory",
-            )
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise TargetError(
-            f"{place.shown}: another panicdb run is making this target",
-            hint="wait until it has finished",
-        ) from None
+        _hold(descriptor, directory, place)
     except BaseException:
         os.close(descriptor)
         raise
+    status = os.fstat(descriptor)
     if files.identity(directory) == (status.st_dev, status.st_ino):
         return descriptor
     os.close(descriptor)
     return None
+
+
+def _hold(descriptor: int, directory: str, place: Place) -> None:
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        raise TargetError(
+            f"{place.shown}: {directory} belongs to another user",
+            hint="remove it, or choose another directory",
+        )
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise TargetError(
+            f"{place.shown}: another panicdb run is making this target",
+            hint="wait until it has finished",
+        ) from None
 
 
 def _remove_left_over(place: Place) -> None:
@@ -296,9 +291,9 @@ def _temporary_files_in(directory: str) -> Iterator[None]:
 
 
 def _refuse_source(place: Place, source: Place) -> None:
-    if files.identity(place.location) is not None and files.identity(
-        place.location
-    ) == files.identity(source.location):
+    if files.identity(place.location) is not None and files.identity(place.location) == files.identity(
+        source.location
+    ):
         raise TargetError(
             f"{place.shown}: source and target are the same file",
             hint="name another target; the source is never written",
@@ -316,17 +311,11 @@ def _refuse_existing(place: Place) -> None:
         raise TargetError(f"{place.shown}: a symbolic link", hint="name the file itself")
     if path.is_dir():
         raise TargetError(f"{place.shown}: a directory", hint="name the file to make in it")
-    raise TargetError(
-        f"{place.shown}: exists already", hint="choose another name, or remove it first"
-    )
+    raise TargetError(f"{place.shown}: exists already", hint="choose another name, or remove it first")
 
 
 def _refuse_sidecars(place: Place) -> None:
-    left = [
-        place.shown + suffix
-        for suffix in files.SIDECARS
-        if os.path.lexists(place.location + suffix)
-    ]
+    left = [place.shown + suffix for suffix in files.SIDECARS if os.path.lexists(place.location + suffix)]
     if left:
         raise TargetError(
             f"{place.shown}: left-over files would spoil a new database of this name: {', '.join(left)}",
@@ -367,16 +356,12 @@ def _link(draft: str, target: str, shown: str) -> None:
 def _rename_without_clobber(draft: str, target: str, shown: str) -> None:
     """For file systems without hard links: renameat2(2) on Linux, renamex_np(2) on macOS."""
     library = ctypes.CDLL(None, use_errno=True)
-    rename: Callable[[], int]
+    old, new = os.fsencode(draft), os.fsencode(target)
     if sys.platform == "darwin":
-        exclusive = 0x0004
-        rename = lambda: int(library.renamex_np(os.fsencode(draft), os.fsencode(target), exclusive))  # noqa: E731
+        done = library.renamex_np(old, new, _RENAME_EXCL)
     else:
-        here, no_replace = -100, 1
-        rename = lambda: int(
-            library.renameat2(here, os.fsencode(draft), here, os.fsencode(target), no_replace)
-        )  # noqa: E731
-    if rename() == 0:
+        done = library.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE)
+    if done == 0:
         return
     number = ctypes.get_errno()
     if number == errno.EEXIST:

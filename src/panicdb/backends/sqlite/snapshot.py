@@ -46,9 +46,7 @@ def _cross_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> 
 class SQLiteSnapshot(Snapshot):
     """See `Snapshot`. Errors of the driver are translated as they leave SQLAlchemy."""
 
-    def __init__(
-        self, place: Place, raw: sqlite3.Connection, monitor: Monitor, timeout: float
-    ) -> None:
+    def __init__(self, place: Place, raw: sqlite3.Connection, monitor: Monitor, timeout: float) -> None:
         self.place = place
         self.raw = raw
         self._blamed: Callable[[BaseException], BaseException | None] = lambda _error: None
@@ -89,9 +87,7 @@ class SQLiteSnapshot(Snapshot):
             else:
                 return
 
-    def match(
-        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
-    ) -> sa.ColumnElement[bool]:
+    def match(self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         """The parent's collation and affinity decide (https://www.sqlite.org/foreignkeys.html, section 3).
 
         The parent stands on the left, so its collation counts; a unary plus takes the child's affinity away.
@@ -178,8 +174,7 @@ class SQLiteSnapshot(Snapshot):
     def size(self) -> int:
         """Return pages in use, in bytes."""
         pages, free, page_size = (
-            int(self._reader.pragma(name)[0][0])
-            for name in ("page_count", "freelist_count", "page_size")
+            int(self._reader.pragma(name)[0][0]) for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * page_size
 
@@ -194,9 +189,7 @@ class SQLiteSnapshot(Snapshot):
         return bool(found.scalar_one())
 
 
-def wrap(
-    raw: sqlite3.Connection, explain: Callable[[BaseException], BaseException]
-) -> sa.Connection:
+def wrap(raw: sqlite3.Connection, explain: Callable[[BaseException], BaseException]) -> sa.Connection:
     """Give a driver's connection to SQLAlchemy; every error it raises comes out as `explain` says."""
     engine = sa.create_engine(
         "sqlite://",

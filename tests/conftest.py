@@ -1,0 +1,80 @@
+"""Fixtures that many tests share: SQLite files made from SQL, and the command line in-process or as a process."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+SCRIPT = Path(sys.executable).with_name("panicdb")
+
+
+def pytest_report_header() -> str:
+    return f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}"
+
+
+@pytest.fixture
+def make_db(tmp_path: Path) -> Callable[..., Path]:
+    """Make a SQLite file from a script."""
+
+    def make(script: str, name: str = "source.db") -> Path:
+        path = tmp_path / name
+        connection = sqlite3.connect(path)
+        try:
+            connection.executescript(script)
+            connection.commit()
+        finally:
+            connection.close()
+        return path
+
+    return make
+
+
+@pytest.fixture
+def rows() -> Callable[..., list[tuple]]:
+    """Run a query on a file, read-only."""
+
+    def query(path: Path | str, sql: str) -> list[tuple]:
+        connection = sqlite3.connect(path)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    return query
+
+
+@pytest.fixture
+def cli() -> Callable[..., Result]:
+    """Run `panicdb` in this process; `exit_code`, `stdout` and `stderr` of what came of it."""
+
+    def run(*arguments: object, **options: object) -> Result:
+        from panicdb.cli import panicdb
+
+        return CliRunner().invoke(panicdb, [str(each) for each in arguments], **options)
+
+    return run
+
+
+@pytest.fixture
+def shell() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run the installed `panicdb` script as a process of its own."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        options = {"capture_output": True, "text": True, "timeout": 120, **options}
+        return subprocess.run([str(SCRIPT), *map(str, arguments)], check=False, **options)
+
+    yield run
+
+
+@pytest.fixture(scope="session")
+def experiments_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PANIC-TDA database at its head: three experiments of two runs. Not to be written to."""
+    from panicdb.demonstration import make_source
+    from panicdb.values import Monitor
+
+    folder = tmp_path_factory.mktemp("experiments")
+    return Path(make_source(str(folder), Monitor()).path)
