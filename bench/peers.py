@@ -62,9 +62,7 @@ N_BY_KEY = (
 )
 
 
-def hand_written(
-    source: Path, target: Path, *, statements: tuple[str, ...], indexes_after: bool
-) -> None:
+def hand_written(source: Path, target: Path, *, statements: tuple[str, ...], indexes_after: bool) -> None:
     with closing(sqlite3.connect(target, isolation_level=None, uri=True)) as connection:
         prepare(connection, source)
         connection.execute("BEGIN")
@@ -118,42 +116,6 @@ def vacuum_into(source: Path, target: Path) -> None:
     sync(target)
 
 
-def orm_copy(source: Path, target: Path) -> None:
-    """The export as applications write it first: all rows as objects, IN (all ids), create_all."""
-    import sqlalchemy as sa
-    from sqlalchemy.orm import Session
-
-    from panicdb.experiments import (
-        Base,
-        Embedding,
-        ExperimentConfig,
-        Invocation,
-        PersistenceDiagram,
-        Run,
-    )
-
-    read_from, write_to = (sa.create_engine(f"sqlite:///{file}") for file in (source, target))
-    Base.metadata.create_all(write_to)
-
-    def copied(session: Session, written: Session, query: sa.Select) -> list:
-        rows = session.scalars(query).all()
-        model = query.column_descriptions[0]["type"]
-        names = [column.key for column in sa.inspect(model).column_attrs]
-        written.add_all(model(**{name: getattr(row, name) for name in names}) for row in rows)
-        written.commit()
-        return [row.id for row in rows]
-
-    with Session(read_from) as session, Session(write_to) as written:
-        chosen = session.scalars(sa.select(ExperimentConfig.id)).all()
-        copy = partial(copied, session, written)
-        copy(sa.select(ExperimentConfig).where(ExperimentConfig.id.in_(chosen)))
-        runs = copy(sa.select(Run).where(Run.experiment_id.in_(chosen)))
-        invocations = copy(sa.select(Invocation).where(Invocation.run_id.in_(runs)))
-        copy(sa.select(Embedding).where(Embedding.invocation_id.in_(invocations)))
-        copy(sa.select(PersistenceDiagram).where(PersistenceDiagram.run_id.in_(runs)))
-    sync(target)
-
-
 def hand(name: str, statements: tuple[str, ...]) -> dict[str, Callable[[Path, Path], None]]:
     written = partial(hand_written, statements=statements)
     return {
@@ -167,7 +129,6 @@ WORKS: dict[str, Callable[[Path, Path], None]] = {
     **hand("W-one", W_ONE),
     **hand("N-by-link", N_BY_LINK),
     **hand("N-by-key", N_BY_KEY),
-    "orm": orm_copy,
     "cp": plain_copy,
     "vacuum-into": vacuum_into,
 }

@@ -94,47 +94,25 @@ def is_current(name: str) -> bool:
         return True
     with closing(sqlite3.connect(f"{path(name).as_uri()}?mode=ro", uri=True)) as connection:
         found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    return found == [(newest_revision(),)]
+    return found == [(wide().newest_revision(),)]
 
 
-def newest_revision() -> str | None:
-    from alembic.script import ScriptDirectory
+def wide():
+    """SQLAlchemy and Alembic, for those who build: run.py imports this module and stays small."""
+    import wide  # noqa: PLC0415 - that is why
 
-    return ScriptDirectory.from_config(history()).get_current_head()
-
-
-def history():
-    from alembic.config import Config
-
-    settings = Config()  # not alembic.ini, which sets up logging
-    settings.set_main_option("script_location", str(BENCH.parent / "migrations"))
-    return settings
+    return wide
 
 
 def build_wide(target: Path, *, experiments: int, runs: int, invocations: int) -> None:
-    import sqlalchemy as sa
-    from alembic import command
-
-    from panicdb.experiments import fill
-
-    engine = sa.create_engine(f"sqlite:///{target}")
-    sa.event.listen(engine, "connect", write_fast)
-    settings = history()
-    with engine.connect() as connection:
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
-        connection.commit()
-    fill(engine, experiments=experiments, runs=runs, invocations=invocations)
-    engine.dispose()
+    wide().build(target, experiments=experiments, runs=runs, invocations=invocations)
 
 
 def build_narrow(target: Path) -> None:
     numbers = random.Random(1)
     with opened(target, NARROW) as connection:
         connection.executemany("INSERT INTO roots VALUES (?, ?)", root_rows(ROOTS))
-        parents = [
-            (new_id(numbers), f"run {number}", number % ROOTS + 1) for number in range(PARENTS)
-        ]
+        parents = [(new_id(numbers), f"run {number}", number % ROOTS + 1) for number in range(PARENTS)]
         connection.executemany("INSERT INTO parents VALUES (?, ?, ?)", parents)
         rows = metric_rows(numbers, [parent for parent, _, _ in parents])
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
