@@ -36,6 +36,7 @@ CHAIN_RATIO = 3.0
 PEAK_BYTES = 200 * 10**6
 PEAK_GROWTH_BYTES = 20 * 10**6  # what may differ between two runs on the same source
 HELP_SECONDS = 0.25
+BUSY_LOAD = 0.5
 HELP_RUNS = 10
 
 OURS, HAND, ORM, FLAT, BESIDE = "ours", "by hand", "ORM copy", "no link", "beside"
@@ -76,6 +77,10 @@ class Entry:
     @property
     def seconds(self) -> float:
         return statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def cpu_seconds(self) -> float:
+        return statistics.median(run.cpu_seconds for run in self.runs)
 
     @property
     def peak_bytes(self) -> int:
@@ -371,7 +376,7 @@ def tell(message: str) -> None:
 def show(result: Result) -> None:
     hand = result.fastest(HAND) or result.fastest(FLAT)
     print(f"\n{result.race.name}: {result.race.title}")
-    print(f"  {'':38}{'seconds':>8}  {'(least - most)':15}{'ratio':>6}{'peak':>9}{'output':>9}")
+    print(f"  {'':38}{'seconds':>8}  {'(least - most)':15}{'ratio':>6}{'cpu':>7}{'peak':>9}{'output':>9}")
     for entry in result.entries:
         mark = " *" if entry is hand and len(result.of(HAND)) > 1 else ""
         seconds = [run.seconds for run in entry.runs]
@@ -380,7 +385,7 @@ def show(result: Result) -> None:
         output = megabytes(entry.output_bytes[0]) if entry.output_bytes else ""
         print(
             f"  {entry.candidate.label + mark:38}{entry.seconds:8.2f}  {spread:15}"
-            f"{ratio:>6}{megabytes(entry.peak_bytes):>9}{output:>9}"
+            f"{ratio:>6}{entry.cpu_seconds:7.2f}{megabytes(entry.peak_bytes):>9}{output:>9}"
         )
 
 
@@ -406,6 +411,14 @@ def machine() -> dict[str, object]:
     }
 
 
+def warn_if_busy(load: float) -> None:
+    if load > BUSY_LOAD:
+        print(
+            f"Others kept this machine busy when this began (load {load:.1f}): the seconds are too"
+            " high, and bars with\nan allowance in seconds too strict. Repeat it on a quiet machine."
+        )
+
+
 def as_json(results: Sequence[Result], bars: Sequence[Bar]) -> str:
     measured_races = {
         result.race.name: [
@@ -413,6 +426,7 @@ def as_json(results: Sequence[Result], bars: Sequence[Bar]) -> str:
                 "label": entry.candidate.label,
                 "role": entry.candidate.role,
                 "median_seconds": entry.seconds,
+                "median_cpu_seconds": entry.cpu_seconds,
                 "peak_bytes": entry.peak_bytes,
                 "output_bytes": entry.output_bytes,
                 "runs": [asdict(run) for run in entry.runs],
@@ -460,10 +474,12 @@ def remove_leftovers() -> None:
 def bench(given: argparse.Namespace) -> int:
     if not PANICDB.exists():
         raise CannotMeasureError(f"no {PANICDB}: install panicdb into this environment")
+    load = os.getloadavg()[0]
     make_shapes(large=given.large)
     remove_leftovers()
     chosen = chosen_races(given.only, large=given.large)
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
+    print("ratio: to the best by hand, marked *; cpu: seconds; peak: memory of the process tree")
     results, bars = [], []
     for race in chosen:
         result = measured(race, given.repeat)
@@ -472,6 +488,7 @@ def bench(given: argparse.Namespace) -> int:
         bars += race.judge(result)
     bars += memory_is_flat(results)
     show_bars(bars)
+    warn_if_busy(load)
     if given.json:
         given.json.write_text(as_json(results, bars) + "\n")
     return 0 if all(bar.met for bar in bars) else 1

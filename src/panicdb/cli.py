@@ -1,16 +1,22 @@
 """The command line: parse, call one function, show. The only module that knows Click."""
 
+import functools
 import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 import panicdb as package
 from panicdb.errors import PanicDBError, UsageError
+
+if TYPE_CHECKING:
+    from panicdb.values import Monitor
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -111,7 +117,8 @@ def _selection(function: Function) -> Function:
 
 LINK_HELP = (
     "What a link does, spelled CHILD.COL[,COL][->PARENT.COL[,COL]]=POLICY. The policy is follow, null, drop or refuse, "
-    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks."
+    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks; `leave` lets "
+    "such a link lead out of the result, or nowhere."
 )
 
 
@@ -128,10 +135,40 @@ def _common(function: Function) -> Function:
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
         click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary."),
+        click.option("-v", "--verbose", is_flag=True, help="Print each step on standard error."),
     ]
+
+    @functools.wraps(function)
+    def with_output(*, as_json: bool, quiet: bool, verbose: bool, **rest: Any) -> Any:
+        return function(output=_Output(as_json, quiet, verbose), **rest)
+
+    wrapped: Any = with_output
     for option in reversed(options):
-        function = option(function)
-    return function
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[no-any-return]  # Click keeps the function's type to itself
+
+
+@dataclass(frozen=True)
+class _Output:
+    """How a command shows what it does and what came of it."""
+
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def attended(self) -> "AbstractContextManager[Monitor]":
+        from panicdb.terminal import attended  # noqa: PLC0415 - not needed for --help
+
+        return attended(quiet=self.quiet or self.as_json, verbose=self.verbose)
+
+    def show(self, value: Any) -> None:
+        """Print a result, unless only its exit code is wanted."""
+        from panicdb import render  # noqa: PLC0415
+
+        if self.as_json:
+            _show(render.to_json(render.as_plain(value)))
+        elif not self.quiet:
+            _show(render.as_text(value))
 
 
 def _receipt(function: Function) -> Function:
@@ -172,21 +209,20 @@ def export(
     ids: tuple[str, ...],
     *,
     dry_run: bool,
-    as_json: bool,
-    quiet: bool,
+    output: _Output,
     **options: Any,
 ) -> None:
     """Copy the chosen rows, all they own and all they need into a new database.
 
     ID is the key of a root row, or a unique beginning of four characters or more of a text key.
     """
-    from panicdb import commands, render  # noqa: PLC0415 - `--help` must not wait for a database library
+    from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
     receipt, timeout = _receipt_choice(options), options.pop("timeout")
     choice = _choice(ids, options)
-    with _attended(quiet=quiet or as_json) as monitor:
+    with output.attended() as monitor:
         if dry_run:
-            plan = commands.plan(
+            done: Any = commands.plan(
                 _address(source, "SOURCE"),
                 target=_address(target, "TARGET"),
                 timeout=timeout,
@@ -202,10 +238,7 @@ def export(
                 monitor=monitor,
                 **choice,
             )
-    if dry_run:
-        _show(render.to_json(render.plan_json(plan)) if as_json else render.plan_text(plan))
-    elif as_json or not quiet:
-        _show(render.to_json(done.as_dict()) if as_json else render.receipt_text(done, target))
+    output.show(done)
 
 
 @panicdb.command()
@@ -227,18 +260,17 @@ def clone(
     *,
     violations: Any,
     dry_run: bool,
-    as_json: bool,
-    quiet: bool,
+    output: _Output,
     **options: Any,
 ) -> None:
     """Copy every row of every ordinary table into a new database."""
-    from panicdb import commands, render  # noqa: PLC0415
+    from panicdb import commands  # noqa: PLC0415
 
     receipt, timeout = _receipt_choice(options), options["timeout"]
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
-    with _attended(quiet=quiet or as_json) as monitor:
+    with output.attended() as monitor:
         if dry_run:
-            plan = commands.plan_clone(
+            done: Any = commands.plan_clone(
                 origin, target=goal, violations=violations, timeout=timeout, monitor=monitor
             )
         else:
@@ -250,10 +282,7 @@ def clone(
                 timeout=timeout,
                 monitor=monitor,
             )
-    if dry_run:
-        _show(render.to_json(render.plan_json(plan)) if as_json else render.plan_text(plan))
-    elif as_json or not quiet:
-        _show(render.to_json(done.as_dict()) if as_json else render.receipt_text(done, target))
+    output.show(done)
 
 
 @panicdb.command()
@@ -268,22 +297,20 @@ def clone(
 )
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity.")
 @_common
-def verify(
-    reference: str, target: str, ids: tuple[str, ...], *, as_json: bool, quiet: bool, **options: Any
-) -> None:
+def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output, **options: Any) -> None:
     """Compare TARGET with its SOURCE: revision, schema, row counts, foreign keys, sequences, integrity.
 
     The rows expected are those of the selection given; without one, those of the receipt beside TARGET; without that,
     every row of every table.
     """
-    from panicdb import commands, render  # noqa: PLC0415
+    from panicdb import commands  # noqa: PLC0415
 
     receipt, skip, timeout = (options.pop(name) for name in ("receipt", "skip", "timeout"))
     chosen = ids or any(options[name] for name in ("ids_file", "where", "all_roots"))
     if not chosen:
         _refuse_modifiers(options)
     choice = _choice(ids, options) if chosen else {}
-    with _attended(quiet=quiet or as_json) as monitor:
+    with output.attended() as monitor:
         report = commands.verify(
             _address(reference, "SOURCE"),
             _address(target, "TARGET"),
@@ -293,8 +320,7 @@ def verify(
             monitor=monitor,
             **choice,
         )
-    if as_json or not quiet:
-        _show(render.to_json(render.report_json(report)) if as_json else render.report_text(report))
+    output.show(report)
     if not report.ok:
         click.get_current_context().exit(EXIT_DIFFERENT)
 
@@ -304,17 +330,15 @@ def verify(
 @click.option("--root", metavar="TABLE", help="The table whose rows to list.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many to show.")
 @_common
-def list_command(
-    source: str, *, root: str | None, limit: int, timeout: float, as_json: bool, quiet: bool
-) -> None:
+def list_command(source: str, *, root: str | None, limit: int, timeout: float, output: _Output) -> None:
     """List what there is to export: key, labels, and the rows that each root owns per table."""
-    from panicdb import commands, render  # noqa: PLC0415
+    from panicdb import commands  # noqa: PLC0415
 
-    with _attended(quiet=quiet or as_json) as monitor:
+    with output.attended() as monitor:
         roots = commands.list_roots(
             _address(source, "SOURCE"), root=root, limit=limit, timeout=timeout, monitor=monitor
         )
-    _show(render.to_json(render.roots_json(roots)) if as_json else render.roots_text(roots))
+    output.show(roots)
 
 
 @panicdb.command()
@@ -323,8 +347,9 @@ def list_command(
 def demo(ctx: click.Context, directory: str) -> None:
     """Make a source in DIRECTORY, list it, export one experiment, verify it; show each command."""
     from panicdb import demonstration  # noqa: PLC0415
+    from panicdb.terminal import attended  # noqa: PLC0415
 
-    with _attended(quiet=False) as monitor:
+    with attended() as monitor:
         sample = demonstration.make_source(directory, monitor)
     first = sample.experiments[0]
     copy, clone_copy = (str(Path(directory) / name) for name in ("one.db", "all.db"))
@@ -340,12 +365,6 @@ def demo(ctx: click.Context, directory: str) -> None:
         with panicdb.make_context("panicdb", arguments, parent=ctx) as called:
             panicdb.invoke(called)
         _show("")
-
-
-def _attended(*, quiet: bool) -> Any:
-    from panicdb.terminal import attended  # noqa: PLC0415
-
-    return attended(quiet=quiet)
 
 
 def _address(text: str, role: str) -> str:

@@ -317,8 +317,7 @@ def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
 
 
 def _receipt(decided: Plan, built: Built, places: _Places) -> Receipt:
-    name = os.path.basename(places.target.shown)
-    return write_receipt(decided, name, built.as_dict(), PUBLICATION_CHECKS)
+    return write_receipt(decided, places.target.shown, built.as_dict(), PUBLICATION_CHECKS)
 
 
 def _expectation(snapshot: Snapshot, selection: Selection | None, run: _Run) -> Expectation:

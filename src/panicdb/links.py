@@ -8,7 +8,8 @@ from graphlib import TopologicalSorter
 from panicdb.errors import SelectionError, UsageError
 from panicdb.values import Catalog, CatalogTable, Kind, Link, LinkOption, Policy, Selection, dotted
 
-POLICY_WORDS = ("follow", "null", "drop", "refuse")
+POLICY_WORDS = ("follow", "null", "drop", "refuse", "leave")
+"""`leave` is for virtual links: parents bring children, but a reference may lead out, or nowhere, and stays."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,11 @@ def build_graph(catalog: Catalog, selection: Selection) -> Graph:
     for link, policy in policies.items():
         if policy.up == "null":
             _check_nullable(catalog, graph, link)
+        if policy.up == "leave" and not link.virtual:
+            raise SelectionError(
+                f"policy leave can't be used on {link}: it is a foreign key of the schema, and would be violated",
+                hint="use null, drop, follow or refuse; leave is for links declared with ->",
+            )
     return graph
 
 

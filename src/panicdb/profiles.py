@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, replace
 
-from panicdb.errors import UsageError
+from panicdb.errors import SelectionError
 from panicdb.links import find_table, parse_link
 from panicdb.roots import Root
-from panicdb.values import Catalog, CatalogTable, Selection
+from panicdb.values import Catalog, CatalogTable, LinkOption, Selection
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One application. `tables` recognise it; `whole` and `links` (spelled as `--link`) hold unless overridden."""
+    """One application. `tables` recognise it; `whole` and `links` hold unless the user says otherwise.
+
+    Each entry of `links` is one or more spellings as of `--link`: the first whose tables and columns exist is taken, since
+    an application's schema changes from release to release.
+    """
 
     name: str
     tables: frozenset[str]
@@ -18,7 +22,7 @@ class Profile:
     noun: str
     labels: tuple[str, ...]
     whole: tuple[str, ...] = ()
-    links: tuple[str, ...] = ()
+    links: tuple[tuple[str, ...], ...] = ()
 
 
 PANIC_TDA = Profile(
@@ -34,6 +38,42 @@ MLFLOW = Profile(
     root="experiments",
     noun="experiments row",
     labels=("name", "lifecycle_stage"),
+    links=(
+        # Edges between runs, data and models name rows of several tables in one column, so none is a foreign key.
+        ("inputs.source_id->runs.run_uuid=leave",),
+        ("inputs.destination_id->runs.run_uuid=leave",),
+        ("input_tags.input_uuid->inputs.input_uuid=leave",),
+        # A run brings the model versions it made; these bring their registered model, but not its other versions.
+        ("model_versions.run_id->runs.run_uuid=leave",),
+        (
+            "registered_model_aliases.workspace,name,version->model_versions.workspace,name,version=leave",
+            "registered_model_aliases.name,version->model_versions.name,version=leave",
+        ),
+        (
+            "registered_model_aliases.workspace,name->registered_models.workspace,name=stay",
+            "registered_model_aliases.name->registered_models.name=stay",
+        ),
+        (
+            "registered_model_tags.workspace,name->model_versions.workspace,name=leave",
+            "registered_model_tags.name->model_versions.name=leave",
+        ),
+        # Traces and evaluation data hang on experiments and runs through one table of associations.
+        ("entity_associations.destination_id->experiments.experiment_id=leave",),
+        ("entity_associations.destination_id->runs.run_uuid=leave",),
+        ("entity_associations.source_id->trace_info.request_id=leave",),
+        ("evaluation_datasets.dataset_id->entity_associations.source_id=leave",),
+        ("sql_trace_metric_daily_rollups.experiment_id->experiments.experiment_id=leave",),
+        ("sql_span_cost_daily_rollups.experiment_id->experiments.experiment_id=leave",),
+        ("sql_assessment_daily_rollups.experiment_id->experiments.experiment_id=leave",),
+        ("sql_trace_rollup_rebuild_queue.experiment_id->experiments.experiment_id=leave",),
+        # Workspaces come along, with nothing else that is in them.
+        ("experiments.workspace->workspaces.name=stay",),
+        ("registered_models.workspace->workspaces.name=stay",),
+        ("evaluation_datasets.workspace->workspaces.name=stay",),
+        # A gateway endpoint may name an experiment; it must not travel with it, for its secrets would.
+        ("endpoints.experiment_id->experiments.experiment_id=stay",),
+        ("guardrails.scorer_id,scorer_version->scorer_versions.scorer_id,scorer_version=stay",),
+    ),
 )
 OPTUNA = Profile(
     name="Optuna",
@@ -54,10 +94,10 @@ def recognise(catalog: Catalog) -> Profile | None:
 
 
 def choose_root(catalog: Catalog, selection: Selection) -> Root:
-    """Return the root table: as selected, else the profile's. Raises UsageError where neither says."""
+    """Return the root table: as selected, else the profile's. Raises SelectionError where neither says."""
     profile = recognise(catalog)
     if selection.root is None and profile is None:
-        raise UsageError(
+        raise SelectionError(
             "which table holds the rows to choose from?",
             hint=f"--root TABLE, for example {_likely_root(catalog)}",
         )
@@ -72,13 +112,10 @@ def complete(catalog: Catalog, selection: Selection) -> Selection:
     profile = recognise(catalog)
     if profile is None:
         return selection
-    own = {(option.child, option.child_columns) for option in selection.links}
     links = [
         option
-        for option in map(parse_link, profile.links)
-        if (option.child, option.child_columns) not in own
-        and option.child in catalog.tables
-        and (option.parent is None or option.parent in catalog.tables)
+        for option in (_first_that_fits(catalog, spellings) for spellings in profile.links)
+        if option is not None and not any(_overrides(said, option) for said in selection.links)
     ]
     whole = [name for name in profile.whole if name in catalog.tables and name not in selection.exclude]
     return replace(
@@ -86,6 +123,24 @@ def complete(catalog: Catalog, selection: Selection) -> Selection:
         links=(*links, *selection.links),
         whole=tuple(dict.fromkeys((*whole, *selection.whole))),
     )
+
+
+def _first_that_fits(catalog: Catalog, spellings: tuple[str, ...]) -> LinkOption | None:
+    """Return the first link whose tables and columns this release of the application has."""
+    for option in map(parse_link, spellings):
+        sides = [(option.child, option.child_columns), (option.parent or option.child, option.parent_columns)]
+        if all(
+            table in catalog.tables and all(column in catalog.tables[table].table.c for column in columns)
+            for table, columns in sides
+        ):
+            return option
+    return None
+
+
+def _overrides(said: LinkOption, known: LinkOption) -> bool:
+    """A user's word on the same columns, to the same parent if one is named, replaces the profile's."""
+    same_columns = (said.child, said.child_columns) == (known.child, known.child_columns)
+    return same_columns and said.parent in (None, known.parent)
 
 
 def labels(catalog: Catalog, root: CatalogTable) -> tuple[str, ...]:

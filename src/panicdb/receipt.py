@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Receipt:
     empty: Mapping[str, int]
     kept: Mapping[str, int]
     checks: tuple[str, ...]
+    place: str
+    """Where the target is, as it was named. Not in the file, which may travel with the target."""
     version: str = panicdb.__version__
 
     @property
@@ -65,12 +68,12 @@ class Receipt:
         }
 
 
-def write_receipt(plan: Plan, target: str, schema: Mapping[str, Any], checks: tuple[str, ...]) -> Receipt:
+def write_receipt(plan: Plan, place: str, schema: Mapping[str, Any], checks: tuple[str, ...]) -> Receipt:
     """Make the receipt of a finished target out of its plan. Writes nothing."""
     return Receipt(
         command=plan.command,
         source=plan.source,
-        target=target,
+        target=os.path.basename(place),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         revisions=plan.revisions,
         schema=schema,
@@ -90,6 +93,7 @@ def write_receipt(plan: Plan, target: str, schema: Mapping[str, Any], checks: tu
         empty=plan.empty,
         kept=plan.kept,
         checks=checks,
+        place=place,
     )
 
 

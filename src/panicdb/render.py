@@ -24,6 +24,34 @@ def error_text(error: PanicDBError) -> str:
     return f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
 
 
+def as_text(value: object) -> str:
+    """Spell a result for people."""
+    match value:
+        case Plan():
+            return plan_text(value)
+        case Receipt():
+            return receipt_text(value)
+        case Report():
+            return report_text(value)
+        case RootList():
+            return roots_text(value)
+    raise TypeError(f"no text for {type(value).__name__}")
+
+
+def as_plain(value: object) -> dict[str, Any]:
+    """Turn a result into plain values for JSON."""
+    match value:
+        case Plan():
+            return plan_json(value)
+        case Receipt():
+            return value.as_dict()
+        case Report():
+            return report_json(value)
+        case RootList():
+            return roots_json(value)
+    raise TypeError(f"no plain values for {type(value).__name__}")
+
+
 def plan_text(plan: Plan) -> str:
     """Show a plan: rows, bytes and ways per table, the schema's route, and what a reader should know."""
     rows = [
@@ -92,7 +120,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def receipt_text(receipt: Receipt, target: str) -> str:
+def receipt_text(receipt: Receipt) -> str:
     """Show what was done, ending with the checks that were made."""
     rows = [
         (table["name"], *(f"{table[key]:,}" for key in ("rows", "owned", "support", "source_rows")))
@@ -109,7 +137,7 @@ def receipt_text(receipt: Receipt, target: str) -> str:
             for name, count in schema["cleared"].items()
         ),
         *_more(receipt.empty, receipt.kept),
-        f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {target}",
+        f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {receipt.place}",
         f"checked before publication: {', '.join(receipt.checks)}",
     ]
     return "\n".join(lines)
@@ -143,7 +171,7 @@ def roots_text(roots: RootList) -> str:
     if not roots.roots:
         return f"{roots.table} is empty"
     labels = tuple(roots.roots[0].labels)
-    tables = tuple(dict.fromkeys(name for root in roots.roots for name in root.owned))
+    tables = tuple(dict.fromkeys(name for root in roots.roots for name, count in root.owned.items() if count))
     rows = [
         (
             root.key,

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,8 +20,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def attended(*, quiet: bool) -> Iterator[Monitor]:
-    """Give a monitor that signals stop and that, on a terminal, shows how far a run has come.
+def attended(*, quiet: bool = False, verbose: bool = False) -> Iterator[Monitor]:
+    """Give a monitor that signals stop, and that shows how far a run has come.
+
+    A moving line on a terminal, a line for each step if `verbose`, nothing if `quiet`.
 
     The first signal sets a flag that is polled, also from inside long statements; a second one ends the process at
     once, which loses nothing: what is not published is thrown away by the next run.
@@ -39,7 +42,9 @@ def attended(*, quiet: bool) -> Iterator[Monitor]:
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        if quiet or not sys.stderr.isatty():
+        if verbose:
+            yield Monitor(_Steps().show, poll)
+        elif quiet or not sys.stderr.isatty():
             yield Monitor(poll=poll)
         else:
             with _line_of_progress(poll) as monitor:
@@ -65,6 +70,22 @@ def _line_of_progress(poll: "_Poll") -> Iterator[Monitor]:
     bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
     with bar:
         yield Monitor(_Line(bar).show, poll)
+
+
+class _Steps:
+    """Each step on a line of its own, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown: tuple[str, str | None] | None = None
+
+    def show(self, report: Progress) -> None:
+        """Print a step when it begins."""
+        step = (report.step, report.table)
+        if step != self._shown:
+            self._shown = step
+            words = " ".join(filter(None, step))
+            sys.stderr.write(f"{time.monotonic() - self._began:8.2f} s  {words}\n")
 
 
 class _Line:

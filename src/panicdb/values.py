@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-Up = Literal["follow", "null", "drop", "refuse"]
+Up = Literal["follow", "null", "drop", "refuse", "leave"]
 Violations = Literal["refuse", "keep", "drop"]
 
 

@@ -16,8 +16,10 @@ from panicdb.backends.sqlite.virtual import VirtualTable, Way, read_virtual_tabl
 from panicdb.errors import RefusedError, TransferError
 from panicdb.values import CatalogTable, Kind, Monitor, Progress
 
-TARGET_CACHE_KIB = 65_536
+TARGET_CACHE_KIB = 49_152
 """Room for the inner pages of the target's B-trees; more would only cost memory, much less makes inserts thrash."""
+INDEX_CACHE_KIB = 16_384
+"""SQLite sorts an index in runs of this size and merges them from temporary files."""
 
 _HEADER = ("page_size", "encoding", "auto_vacuum", "user_version", "application_id")
 
@@ -166,6 +168,8 @@ class Loader:
         for statement in extra:
             self._connection.exec_driver_sql(statement)
         self._connection.exec_driver_sql("COMMIT")
+        self._connection.exec_driver_sql("DETACH DATABASE target")
+        self._connection.exec_driver_sql("PRAGMA shrink_memory")
         monitor.gauge = None
 
     def _gauge(self, table: str) -> Callable[[], Progress]:
