@@ -385,6 +385,10 @@ class Case:
         self.reset()
         self.source = _digest(self._at(SOURCE))
         self.wanted = ""
+        self.proved: set[str] = set()
+        """Targets, as digests of their bytes: what was proved once is not proved again."""
+        self.rerun_from: set[str] = set()
+        """What lay in the place before reruns that went well: from the same files a run does the same."""
 
     def reset(self) -> None:
         """Put the source there, and nothing else."""
@@ -434,15 +438,23 @@ class Case:
         """Prove the target: by panicdb, and by content."""
         import panicdb
 
+        target = _digest(self._at(TARGET))
+        if target in self.proved:
+            return
         receipt = os.path.lexists(self._at(RECEIPT))
         choice = {} if receipt or self.subject.selection is None else self.subject.selection
         report = panicdb.verify(self._at(SOURCE), self._at(TARGET), **choice)
         problems += [f"verify: {finding.text}" for finding in report.findings]
         if content(self._at(TARGET)) != self.wanted:
             problems.append("the target's content differs from that of an undisturbed run")
+        if not problems:
+            self.proved.add(target)
 
-    def rerun(self, state: str, problems: list[str]) -> None:
+    def rerun(self, state: str, problems: list[str], *, alive: bool) -> None:
         """Run again: to a target where there is none, to a refusal where there is one."""
+        before = self._all_files()
+        if before in self.rerun_from and not alive:
+            return
         ended = self.run()
         if state == "absent":
             if ended.code:
@@ -452,6 +464,17 @@ class Case:
         elif ended.code != 3 or "exists already" not in ended.said:
             problems.append(f"rerun to a finished target: {ended}")
         self._check_left_over(state, problems)
+        if not problems:
+            self.rerun_from.add(before)
+
+    def _all_files(self) -> str:
+        """Digest names, modes and bytes of all that lies in the place."""
+        digest = hashlib.sha256()
+        for folder, _, names in sorted(os.walk(self.place)):
+            for path in (folder, *(os.path.join(folder, name) for name in sorted(names))):
+                data = b"" if path == folder else Path(path).read_bytes()
+                digest.update(repr((path, os.stat(path).st_mode, os.stat(path).st_nlink, data)).encode())
+        return digest.hexdigest()
 
     def _check_left_over(self, state: str, problems: list[str]) -> None:
         there = set(os.listdir(self.place))
@@ -527,8 +550,9 @@ def _disturb(case: Case, job: Job, first: int, number: int, step: tuple[str, str
     outcome.code = ended.code
     outcome.state = case.state(outcome.problems)
     judge(job.mode, ended, outcome)
-    case.rerun(outcome.state, outcome.problems)
-    outcome.orphan = max((_wait_for_end(each, killed) for each in trap.orphans()), default=0.0)
+    children = trap.orphans()
+    case.rerun(outcome.state, outcome.problems, alive=any(map(_is_alive, children)))
+    outcome.orphan = max((_wait_for_end(each, killed) for each in children), default=0.0)
     if outcome.orphan > LONGEST_ORPHAN:
         outcome.problems.append("the child of the killed run goes on and on")
     outcome.seconds = time.monotonic() - began
@@ -563,11 +587,12 @@ def _is_alive(process: int) -> bool:
     """A zombie whose new parent does not care is dead enough."""
     try:
         os.kill(process, 0)
-        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
     except ProcessLookupError:
         return False
+    try:
+        return ") Z " not in Path(f"/proc/{process}/stat").read_text()
     except OSError:
-        return os.path.isdir("/proc/self") is False
+        return not os.path.isdir("/proc/self")
 
 
 def _warm_up(case: Case) -> None:

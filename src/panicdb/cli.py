@@ -117,8 +117,8 @@ def _selection(function: Function) -> Function:
 
 LINK_HELP = (
     "What a link does, spelled CHILD.COL[,COL][->PARENT.COL[,COL]]=POLICY. The policy is follow, null, drop or refuse, "
-    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks; `leave` lets "
-    "such a link lead out of the result, or nowhere."
+    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks; "
+    "`leave` lets such a link lead out of the result, or nowhere."
 )
 
 

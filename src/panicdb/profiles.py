@@ -12,8 +12,8 @@ from panicdb.values import Catalog, CatalogTable, LinkOption, Selection
 class Profile:
     """One application. `tables` recognise it; `whole` and `links` hold unless the user says otherwise.
 
-    Each entry of `links` is one or more spellings as of `--link`: the first whose tables and columns exist is taken, since
-    an application's schema changes from release to release.
+    Each entry of `links` is one or more spellings as of `--link`: the first whose tables and columns exist is taken,
+    since an application's schema changes from release to release.
     """
 
     name: str
