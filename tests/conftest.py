@@ -3,11 +3,15 @@
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
+from panicdb.cli import panicdb
+from panicdb.demonstration import make_source
+from panicdb.values import Monitor
 
 SCRIPT = Path(sys.executable).with_name("panicdb")
 
@@ -52,29 +56,24 @@ def cli() -> Callable[..., Result]:
     """Run `panicdb` in this process; `exit_code`, `stdout` and `stderr` of what came of it."""
 
     def run(*arguments: object, **options: object) -> Result:
-        from panicdb.cli import panicdb
-
         return CliRunner().invoke(panicdb, [str(each) for each in arguments], **options)
 
     return run
 
 
 @pytest.fixture
-def shell() -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the installed `panicdb` script as a process of its own."""
 
     def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
         options = {"capture_output": True, "text": True, "timeout": 120, **options}
         return subprocess.run([str(SCRIPT), *map(str, arguments)], check=False, **options)
 
-    yield run
+    return run
 
 
 @pytest.fixture(scope="session")
 def experiments_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small PANIC-TDA database at its head: three experiments of two runs. Not to be written to."""
-    from panicdb.demonstration import make_source
-    from panicdb.values import Monitor
-
     folder = tmp_path_factory.mktemp("experiments")
     return Path(make_source(str(folder), Monitor()).path)
