@@ -447,7 +447,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each command (default 3)")
     parser.add_argument("--large", action="store_true", help="also 4 GB of source (needs 9 GB)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.repeat < 1:
+        parser.error("--repeat: at least 1")
+    return given
 
 
 def make_shapes(*, large: bool) -> None:

@@ -7,10 +7,12 @@ killed, interrupted, or the step fails. Failing system calls below SQLite are le
 forked process before it starts.
 """
 
+import ctypes
 import errno
 import fcntl
 import gc
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -29,9 +31,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 SOURCE, TARGET, RECEIPT = "source.db", "target.db", "target.db.receipt.json"
-WORKERS = 2
 LONGEST_RUN = 60
 """Seconds after which a run counts as hanging: SIGALRM ends it, and its exit code tells."""
+PR_SET_PTRACER = 0x59616D61
 LONGEST_ORPHAN = 2.0
 """Seconds that the child of a killed run may go on."""
 FILE_STEPS = ("mkdir", "open", "link", "replace", "rename", "fsync", "unlink", "rmdir")
@@ -73,24 +75,30 @@ class Outcome:
     seconds: float = 0.0
     orphan: float = 0.0
     """Seconds that the child of the killed run went on."""
-    injected: bool = True
+    mute: bool = False
+    """What failed was the message itself."""
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A share of a sweep, as a worker gets it."""
+    """A share of a campaign, as a worker gets it."""
 
     subject: Subject
     folder: str
     mode: str
     share: int
+    shares: int
     sample: bool = False
+    """Only the steps on files and processes, and every tenth statement."""
     before: str = ""
-    """Kill a first run at the step whose label starts so, and sweep over the run that comes after it."""
+    """Kill a first run at the step whose label starts so, and sweep over the files of the run that comes after it."""
+    pause: float = 0.0
+    """Seconds by which the second of two runs starts later, each round more."""
     syscall: str = ""
     failure: str = ""
-    steps: tuple[int, ...] = ()
+    steps: Sequence[int] = ()
+    """Which calls or rounds; without, calls fail until none is left."""
 
 
 # --- steps ---
@@ -213,16 +221,16 @@ def _counted_connect(trap: Trap, connect: Callable) -> Callable:
 class ForkedProcess:
     """Stands in for subprocess.Popen: the interpreter and its imports are there already, so a child costs little."""
 
-    kept = -1
+    kept: tuple[int, ...] = ()
 
-    def __init__(self, command: Sequence[str], *, cwd: str | Path, stdout, **_options) -> None:
+    def __init__(self, command: Sequence[str], *, cwd: str | Path, stdout, pass_fds: Sequence[int] = (), **_options) -> None:
         script = command[-1]
         theirs, ours = os.pipe()
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                self._be_the_child(script, cwd, theirs, stdout.fileno())
+                self._be_the_child(script, cwd, theirs, stdout.fileno(), (*pass_fds, *self.kept))
             except BaseException:
                 sys.excepthook(*sys.exc_info())
             finally:
@@ -230,7 +238,9 @@ class ForkedProcess:
         os.close(theirs)
         self.stdin = open(ours, "wb", buffering=0)
 
-    def _be_the_child(self, script: str, cwd: str | Path, stdin: int, stdout: int) -> None:
+    def _be_the_child(
+        self, script: str, cwd: str | Path, stdin: int, stdout: int, kept: Sequence[int]
+    ) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -238,7 +248,7 @@ class ForkedProcess:
         os.dup2(stdout, 1)
         os.dup2(stdout, 2)
         for descriptor in map(int, os.listdir("/dev/fd")):
-            if descriptor > 2 and descriptor != self.kept:
+            if descriptor > 2 and descriptor not in kept:
                 with suppress(OSError):
                     os.close(descriptor)
         os.chdir(cwd)
@@ -269,7 +279,7 @@ def _counted_process(trap: Trap) -> type[ForkedProcess]:
     class CountedProcess(ForkedProcess):
         """The child inherits the hooks and counts on."""
 
-        kept = trap.log
+        kept = (trap.log,)
 
         def __init__(self, *arguments, **options) -> None:
             busy = errno.EAGAIN
@@ -356,15 +366,18 @@ def finish(process: int, said: str) -> Ended:
 
 
 def content(path: str | Path) -> str:
-    """Digest everything that a database says: its objects, its header and every row with its types."""
+    """Digest what a database holds: the names of its objects, its header, every row with its types.
+
+    Definitions are left to `panicdb.verify`: migrations may write the constraints of a table in any order.
+    """
     digest = hashlib.sha256()
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.text_factory = bytes
-        objects = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        objects = connection.execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall()
         digest.update(repr(sorted(objects, key=repr)).encode())
         for pragma in ("user_version", "application_id", "page_size", "encoding", "journal_mode"):
             digest.update(repr(connection.execute(f"PRAGMA {pragma}").fetchall()).encode())
-        for name in sorted(name.decode() for kind, name, *_ in objects if kind == b"table"):
+        for name in sorted(name.decode() for kind, name, _ in objects if kind == b"table"):
             quoted = name.replace('"', '""')
             rows = connection.execute(f'SELECT * FROM "{quoted}"').fetchall()
             digest.update(repr((name, sorted(rows, key=repr))).encode())
@@ -450,12 +463,17 @@ class Case:
         if not problems:
             self.proved.add(target)
 
-    def rerun(self, state: str, problems: list[str], *, alive: bool) -> None:
-        """Run again: to a target where there is none, to a refusal where there is one."""
+    def rerun(self, state: str, problems: list[str], children: Sequence[int]) -> float:
+        """Run again: to a target where there is none, to a refusal where there is one.
+
+        Returns how long `children` of the disturbed run went on beside it, in seconds.
+        """
         before = self._all_files()
-        if before in self.rerun_from and not alive:
-            return
-        ended = self.run()
+        if before in self.rerun_from and not children:
+            return 0.0
+        process = start(self.subject.arguments(), self.place, self.said)
+        orphaned = _wait_for_end(children)
+        ended = finish(process, self.said)
         if state == "absent":
             if ended.code:
                 problems.append(f"rerun: exit code {ended.code}: {ended.said.strip()[-300:]}")
@@ -464,8 +482,11 @@ class Case:
         elif ended.code != 3 or "exists already" not in ended.said:
             problems.append(f"rerun to a finished target: {ended}")
         self._check_left_over(state, problems)
+        if orphaned > LONGEST_ORPHAN:
+            problems.append("the child of the killed run goes on and on")
         if not problems:
             self.rerun_from.add(before)
+        return orphaned
 
     def _all_files(self) -> str:
         """Digest names, modes and bytes of all that lies in the place."""
@@ -499,11 +520,74 @@ def _let_interrupts_raise() -> None:
     from panicdb import terminal
     from panicdb.values import Monitor
 
-    terminal.attended = lambda *, quiet: nullcontext(Monitor())
+    terminal.attended = lambda **_options: nullcontext(Monitor())
 
 
 def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+# --- failing system calls ---
+
+
+class Strace:
+    """Lets the N-th system call of one kind fail in a process that is about to run, and in its children."""
+
+    def __init__(self, folder: str) -> None:
+        self._log = os.path.join(folder, "strace")
+        self._gate: tuple[int, int] = (-1, -1)
+
+    def hold(self) -> None:
+        """Wait, in the forked process, until strace is there."""
+        ours, theirs = self._gate
+        os.close(theirs)
+        libc = ctypes.CDLL(None)
+        libc.prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # or Yama lets none but parents trace
+        os.read(ours, 1)
+        os.close(ours)
+
+    def run(self, case: "Case", options: Sequence[str]) -> tuple[Ended, list[str]]:
+        """Run under strace. Returns how it ended, and the calls that were traced."""
+        if shutil.which("strace") is None:
+            raise RuntimeError("strace is missing, and nothing else makes system calls fail: apt-get install strace")
+        self._gate = os.pipe()
+        process = start(case.subject.arguments(), case.place, case.said, self.hold)
+        os.close(self._gate[0])
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-y", "-o", self._log, *options, "-p", str(process)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        said = tracer.stderr.readline()
+        os.close(self._gate[1])
+        ended = finish(process, case.said)
+        said += tracer.communicate()[1]
+        if " attached" not in said:
+            raise RuntimeError(f"strace can't trace here: {said}")
+        return ended, Path(self._log).read_text(errors="replace").splitlines()
+
+
+def fail_calls(job: Job) -> Iterator[Outcome]:
+    """Let the N-th call of `job.syscall` fail with `job.failure`, for this job's share of N, until none is left."""
+    case = Case(job.subject, job.folder)
+    _warm_up(case)
+    case.undisturbed()
+    strace = Strace(job.folder)
+    numbers = itertools.islice(job.steps or itertools.count(1), job.share, None, job.shares)
+    for number in numbers:
+        case.reset()
+        outcome = Outcome(number, job.syscall)
+        began = time.monotonic()
+        inject = f"inject={job.syscall}:error={job.failure}:when={number}"
+        ended, calls = strace.run(case, ["-e", f"trace={job.syscall}", "-e", inject])
+        failed = [call for call in calls if "(INJECTED)" in call]
+        if not failed:
+            return
+        outcome.label = "; ".join(" ".join(call.split()[1:])[:110] for call in failed)
+        outcome.mute = any("(2<" in call for call in failed)
+        _examine(case, "error", ended, outcome)
+        outcome.seconds = time.monotonic() - began
+        yield outcome
 
 
 # --- sweeps ---
@@ -518,7 +602,7 @@ def sweep(job: Job) -> Iterator[Outcome]:
     _, trap = _after(case, first, job.mode, 0)
     steps = list(enumerate(trap.steps(), start=1))
     chosen = [number for number, (kind, _) in steps if _is_chosen(job, kind, number)]
-    for number in chosen[job.share :: WORKERS]:
+    for number in chosen[job.share :: job.shares]:
         yield _disturb(case, job, first, number, steps[number - 1][1])
 
 
@@ -546,17 +630,16 @@ def _disturb(case: Case, job: Job, first: int, number: int, step: tuple[str, str
     outcome = Outcome(number, f"{step[0]}: {step[1]}")
     began = time.monotonic()
     ended, trap = _after(case, first, job.mode, number)
-    killed = time.monotonic()
-    outcome.code = ended.code
-    outcome.state = case.state(outcome.problems)
-    judge(job.mode, ended, outcome)
-    children = trap.orphans()
-    case.rerun(outcome.state, outcome.problems, alive=any(map(_is_alive, children)))
-    outcome.orphan = max((_wait_for_end(each, killed) for each in children), default=0.0)
-    if outcome.orphan > LONGEST_ORPHAN:
-        outcome.problems.append("the child of the killed run goes on and on")
+    _examine(case, job.mode, ended, outcome, [each for each in trap.orphans() if is_alive(each)])
     outcome.seconds = time.monotonic() - began
     return outcome
+
+
+def _examine(case: Case, mode: str, ended: Ended, outcome: Outcome, children: Sequence[int] = ()) -> None:
+    outcome.code = ended.code
+    outcome.state = case.state(outcome.problems)
+    judge(mode, ended, outcome)
+    outcome.orphan = case.rerun(outcome.state, outcome.problems, children)
 
 
 def judge(mode: str, ended: Ended, outcome: Outcome) -> None:
@@ -571,19 +654,20 @@ def judge(mode: str, ended: Ended, outcome: Outcome) -> None:
     allowed = {"kill": (-signal.SIGKILL,), "interrupt": (0, 130), "keyboard": (0, 130)}.get(mode, (0, 3, 4))
     if code not in allowed:
         outcome.problems.append(f"exit code {code}: {ended.said.strip()[-300:]}")
-    if code > 0 and "error: " not in ended.said and outcome.injected is not None:
+    if code > 0 and "error: " not in ended.said and not outcome.mute:
         outcome.problems.append(f"exit code {code} without a message: {ended.said.strip()[-300:]}")
     if state == "complete" and "nothing was published" in ended.said:
         outcome.problems.append("the target is complete, the message says that nothing was published")
 
 
-def _wait_for_end(process: int, since: float) -> float:
-    while _is_alive(process) and time.monotonic() - since <= LONGEST_ORPHAN + 1:
-        time.sleep(0.005)
-    return time.monotonic() - since
+def _wait_for_end(processes: Sequence[int]) -> float:
+    began = time.monotonic()
+    while any(map(is_alive, processes)) and time.monotonic() - began <= LONGEST_ORPHAN:
+        time.sleep(0.002)
+    return time.monotonic() - began
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     """A zombie whose new parent does not care is dead enough."""
     try:
         os.kill(process, 0)
@@ -608,11 +692,66 @@ def _warm_up(case: Case) -> None:
     gc.freeze()
 
 
+# --- two at once ---
+
+
+def race(job: Job) -> Iterator[Outcome]:
+    """Let two runs make one target, the second starting a little later each round."""
+    case = Case(job.subject, job.folder)
+    _warm_up(case)
+    case.undisturbed()
+    for number in job.steps[job.share :: job.shares]:
+        case.reset()
+        began = time.monotonic()
+        outcome = Outcome(number, f"the second {number * job.pause * 1000:.0f} ms later")
+        said = [f"{case.said}{which}" for which in "ab"]
+        first = start(job.subject.arguments(), case.place, said[0])
+        time.sleep(number * job.pause)
+        second = start(job.subject.arguments(), case.place, said[1])
+        ended = [finish(process, path) for process, path in zip((first, second), said, strict=True)]
+        outcome.state = case.state(outcome.problems)
+        _judge_race(sorted(ended, key=lambda end: end.code), outcome)
+        case.rerun(outcome.state, outcome.problems, ())
+        outcome.seconds = time.monotonic() - began
+        yield outcome
+
+
+def _judge_race(ended: Sequence[Ended], outcome: Outcome) -> None:
+    if [end.code for end in ended] != [0, 3] or outcome.state != "complete":
+        outcome.problems.append(f"the target is {outcome.state}: {ended}")
+    loser = ended[-1].said
+    if not any(words in loser for words in ("another panicdb run", "exists already", "appeared while")):
+        outcome.problems.append(f"refused without a reason: {loser}")
+
+
+# --- workers ---
+
+
+def campaign(subject: Subject, folder: Path, mode: str, **options) -> list[Outcome]:
+    """Run a campaign in worker processes; all its outcomes in order. Raises RuntimeError if a worker fails."""
+    shares = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
+    workers = []
+    for share in range(shares):
+        place = folder / f"worker{share}"
+        place.mkdir(parents=True)
+        job = Job(subject, str(place), mode, share, shares, **options)
+        (place / "job").write_text(json.dumps(asdict(job)))
+        with (place / "job").open() as given, (place / "out").open("w") as out, (place / "err").open("w") as err:
+            workers.append(subprocess.Popen([sys.executable, __file__], stdin=given, stdout=out, stderr=err))
+    codes = [worker.wait() for worker in workers]
+    if any(codes):
+        said = "\n".join((folder / f"worker{share}" / "err").read_text() for share in range(shares))
+        raise RuntimeError(f"a worker failed:\n{said}")
+    lines = [line for share in range(shares) for line in (folder / f"worker{share}" / "out").open()]
+    return sorted((Outcome(**json.loads(line)) for line in lines), key=lambda outcome: outcome.step)
+
+
 def main() -> None:
     """Be a worker: read a job, write an outcome a line."""
-    data = json.loads(sys.stdin.readline())
+    data = json.loads(sys.stdin.read())
     job = Job(**{**data, "subject": Subject(**data["subject"])})
-    for outcome in sweep(job):
+    carry_out = race if job.mode == "race" else fail_calls if job.syscall else sweep
+    for outcome in carry_out(job):
         print(json.dumps(asdict(outcome)), flush=True)
 
 

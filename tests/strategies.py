@@ -65,8 +65,7 @@ KEY_TYPES = {
     "blob": ("BLOB", ""),
 }
 STRICT_KEY_TYPES = {
-    kind: (declared, "ANY")
-    for kind, declared in (("int", "INTEGER"), ("text", "TEXT"), ("blob", "BLOB"))
+    kind: (declared, "ANY") for kind, declared in (("int", "INTEGER"), ("text", "TEXT"), ("blob", "BLOB"))
 }
 SHAPES = "integer integer autoincrement single composite borrowed single none"
 
@@ -165,9 +164,7 @@ class DrawnLink:
 
     def comparable(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         """Make a child's and a parent's values equal exactly where SQLite takes them for equal."""
-        return tuple(
-            column.comparable(value) for column, value in zip(self.key, values, strict=True)
-        )
+        return tuple(column.comparable(value) for column, value in zip(self.key, values, strict=True))
 
     def stated(self) -> Link:
         """State the link as the oracle reads it."""
@@ -248,12 +245,9 @@ class Case:
     def __repr__(self) -> str:
         """Show what it takes to see the case again: SQL and keywords."""
         rows = [
-            f"{sql} -- {values}"
-            for sql, values in (insertion(t, r) for t in self.tables for r in t.rows)
+            f"{sql} -- {values}" for sql, values in (insertion(t, r) for t in self.tables for r in t.rows)
         ]
-        return "\n".join(
-            ["Case:", *self.script, *rows, *self.late, f"export(**{self.selection()})"]
-        )
+        return "\n".join(["Case:", *self.script, *rows, *self.late, f"export(**{self.selection()})"])
 
     def _repr_pretty_(self, printer, _cycle) -> None:
         """Be shown so by Hypothesis, too."""
@@ -263,9 +257,7 @@ class Case:
 def insertion(table: Table, row: dict[str, Value]) -> tuple[str, list[Value]]:
     marks = ["CAST(? AS TEXT)" if isinstance(row[name], RawText) else "?" for name in table.stored]
     names = ", ".join(quote(name) for name in table.stored)
-    values = [
-        bytes(row[name]) if isinstance(row[name], RawText) else row[name] for name in table.stored
-    ]
+    values = [bytes(row[name]) if isinstance(row[name], RawText) else row[name] for name in table.stored]
     return f"INSERT INTO {quote(table.name)} ({names}) VALUES ({', '.join(marks)})", values
 
 
@@ -278,10 +270,7 @@ def stored_rows(path: Path, tables: list[Table]) -> dict[str, list[dict[str, tup
             names = ", ".join(quote(name) for name in table.stored)
             rows = connection.execute(f"SELECT {names} FROM {quote(table.name)}")
             found[table.name] = [
-                {
-                    name: (type(value).__name__, value)
-                    for name, value in zip(table.stored, row, strict=True)
-                }
+                {name: (type(value).__name__, value) for name, value in zip(table.stored, row, strict=True)}
                 for row in rows
             ]
         return found
@@ -376,14 +365,10 @@ class Draft:
         table.columns.append(Column("n", "INTEGER"))
         self.tables.append(table)
 
-    def key_column(
-        self, table: Table, kind: str | None = None, declared: str | None = None
-    ) -> Column:
+    def key_column(self, table: Table, kind: str | None = None, declared: str | None = None) -> Column:
         kind = kind or self.dice.pick(("int", "text", "int", "text", "blob"))
         types = (STRICT_KEY_TYPES if table.strict else KEY_TYPES)[kind]
-        column = Column(
-            next(self.columns[table]), declared or self.dice.pick(types), kind, in_key=True
-        )
+        column = Column(next(self.columns[table]), declared or self.dice.pick(types), kind, in_key=True)
         if kind == "text" and self.dice.chance(25):
             column.collate = self.dice.pick(("NOCASE", "NOCASE", "RTRIM"))
         return column
@@ -417,9 +402,7 @@ class Draft:
                 table.rows[-1][column.name] = None
         self.declare_key(table, columns, [tuple(values) for values in spare], primary=primary)
 
-    def declare_key(
-        self, table: Table, columns: list[Column], spare: list, *, primary: bool
-    ) -> None:
+    def declare_key(self, table: Table, columns: list[Column], spare: list, *, primary: bool) -> None:
         table.columns += columns
         if len(columns) > 1 and self.dice.chance(30):
             columns, spare = columns[::-1], [values[::-1] for values in spare]
@@ -578,9 +561,7 @@ class Draft:
             words = [self.quoted(column.name), column.type]
             words += [f"COLLATE {column.collate}"] if column.collate else []
             words += ["NOT NULL"] if column.not_null else []
-            lines.append(
-                " ".join(word for word in [*words, column.generated, *column.clauses] if word)
-            )
+            lines.append(" ".join(word for word in [*words, column.generated, *column.clauses] if word))
         after = [*["WITHOUT ROWID"] * table.without_rowid, *["STRICT"] * table.strict]
         body = ", ".join(lines + table.constraints)
         return f"CREATE TABLE {self.quoted(table.name)} ({body}) {', '.join(after)}".rstrip()
@@ -607,9 +588,7 @@ class Draft:
             name = self.quoted(table.name)
             if self.dice.chance(5):
                 act = f"UPDATE {name} SET n = n + 1000"
-                statements.append(
-                    f"CREATE TRIGGER tr{number} AFTER INSERT ON {name} BEGIN {act}; END"
-                )
+                statements.append(f"CREATE TRIGGER tr{number} AFTER INSERT ON {name} BEGIN {act}; END")
             if self.dice.chance(5):
                 statements.append(f"CREATE VIEW view{number} AS SELECT n FROM {name}")
         return statements
@@ -649,9 +628,7 @@ MISFITS = {
 
 def encoded(tuples: list[tuple[Value, ...]], ends: list[End]) -> list[list[Value]]:
     """Spell key values as the child does; leave out those it can't spell."""
-    spelled = [
-        [end.encode(value) for end, value in zip(ends, values, strict=True)] for values in tuples
-    ]
+    spelled = [[end.encode(value) for end, value in zip(ends, values, strict=True)] for values in tuples]
     return [values for values in spelled if None not in values]
 
 
@@ -706,8 +683,7 @@ def draw_roots(draft: Draft) -> tuple[Table, list[int], str]:
         return root, chosen, "all"
     key = root.keys[0].columns if root.keys and root.keys[0].primary else []
     named = len(key) == 1 and all(
-        isinstance(value := root.rows[place][key[0].name], int | str) and value != ""
-        for place in chosen
+        isinstance(value := root.rows[place][key[0].name], int | str) and value != "" for place in chosen
     )
     return root, chosen, "ids" if named and dice.chance(60) else "where"
 
@@ -723,9 +699,7 @@ def cases(draw) -> Case:
     kept = [table.name for table in draft.tables if table.name not in exclude]
     whole = [dice.pick(kept)] if dice.chance(20) else []
     draw_policies(draft, root, exclude)
-    modes = (
-        ("keep", "drop", "keep", "drop", "refuse") if draft.dangling else ("refuse", "keep", "drop")
-    )
+    modes = ("keep", "drop", "keep", "drop", "refuse") if draft.dangling else ("refuse", "keep", "drop")
     violations = dice.pick(modes)
     return Case(
         tables=draft.tables,

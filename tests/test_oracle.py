@@ -44,9 +44,7 @@ def answer(tables, links, *chosen: int, root: str = "run", **selection) -> str:
         return str(refusal)
     words = [f"{table}{place}" for table, place in sorted(owned)]
     words += [f"+{table}{place}" for table, place in sorted(support)]
-    return " ".join(
-        [*words, *(f"{table}{place}.{name}=NULL" for (table, place), name in sorted(nulled))]
-    )
+    return " ".join([*words, *(f"{table}{place}.{name}=NULL" for (table, place), name in sorted(nulled))])
 
 
 LAB = {
@@ -72,9 +70,7 @@ def test_stay_leads_up_but_not_down():
     links = LAB_LINKS.format("=stay")
     assert answer(LAB, links, 0, root="maker") == "maker0 model0 model1"
     assert answer(LAB, links, 0) == "image0 run0 step0 step1 +maker0 +model0"
-    assert (
-        answer(LAB, LAB_LINKS.format("=stay,null"), 0) == "image0 run0 step0 step1 run0.model=NULL"
-    )
+    assert answer(LAB, LAB_LINKS.format("=stay,null"), 0) == "image0 run0 step0 step1 run0.model=NULL"
 
 
 def test_a_row_needed_and_reached_downward_is_owned_with_its_children():
@@ -90,9 +86,7 @@ def test_a_row_needed_and_reached_downward_is_owned_with_its_children():
 def test_a_chain_of_a_self_link_is_followed_to_its_end():
     chain = ["0 -", *(f"{number} {number - 1}" for number in range(1, 60))]
     tables = {"run": rows("id before", *chain)}
-    whole = " ".join(
-        sorted((f"run{number}" for number in range(60)), key=lambda name: int(name[3:]))
-    )
+    whole = " ".join(sorted((f"run{number}" for number in range(60)), key=lambda name: int(name[3:])))
     assert answer(tables, "run.before->run.id", 0) == whole
     up = "run59 " + " ".join(f"+run{number}" for number in range(59))
     assert answer(tables, "run.before->run.id", 59) == up
@@ -187,6 +181,9 @@ def test_null_reaches_support_rows_and_dangling_references_in_every_mode():
     links = "run.model->model.id model.maker->maker.id=null"
     for violations in ("refuse", "keep", "drop"):
         assert answer(tables, links, 0, violations=violations) == "run0 +model0 model0.maker=NULL"
+        assert answer(tables, links, 0, root="model", violations=violations) == (
+            "model0 run0 model0.maker=NULL"
+        )
 
 
 def test_a_composite_link_is_one_reference_or_none():
@@ -232,9 +229,7 @@ def test_a_key_function_says_which_values_are_equal():
 
 
 def test_refuse_allows_owned_parents_only():
-    links = (
-        "step.run->run.id=refuse image.step->step.id run.model->model.id{} model.maker->maker.id"
-    )
+    links = "step.run->run.id=refuse image.step->step.id run.model->model.id{} model.maker->maker.id"
     assert answer(LAB, links.format(""), 0) == "image0 run0 step0 step1 +maker0 +model0"
     assert answer(LAB, links.format("=refuse"), 0) == REFUSE
     assert answer(LAB, links.format("=refuse"), 0, whole=frozenset(["model"])) == REFUSE
@@ -341,13 +336,9 @@ def test_a_drawn_case_is_a_sound_database_that_holds_keys_and_links_as_drawn(pat
     held = stored_rows(path, case.tables)
     for table in case.tables:
         columns = {column.name for key in table.keys for column in key.columns} | {"n"}
-        columns |= {
-            column.name for link in case.links if link.child is table for column in link.columns
-        }
+        columns |= {column.name for link in case.links if link.child is table for column in link.columns}
         told = [{name: storage(row[name]) for name in columns} for row in table.rows]
-        assert by_n([{name: row[name] for name in columns} for row in held[table.name]]) == by_n(
-            told
-        )
+        assert by_n([{name: row[name] for name in columns} for row in held[table.name]]) == by_n(told)
 
 
 def storage(value):

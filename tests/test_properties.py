@@ -42,9 +42,7 @@ def campaign(number, folder, capsys):
         check()
     finally:
         with capsys.disabled():
-            print(
-                "\n" + "\n".join(f"{count:7} {feature}" for feature, count in sorted(seen.items()))
-            )
+            print("\n" + "\n".join(f"{count:7} {feature}" for feature, count in sorted(seen.items())))
 
 
 def check_case(case, place):

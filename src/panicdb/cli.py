@@ -1,9 +1,11 @@
 """The command line: parse, call one function, show. The only module that knows Click."""
 
 import functools
+import math
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -52,6 +54,28 @@ class PanicGroup(click.Group):
         except MemoryError:
             _say("error: out of memory: nothing was published")
             ctx.exit(4)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception:  # noqa: BLE001 - Python would end with 1, which means that a verification failed
+            _say(
+                traceback.format_exc()
+                + "error: this is a fault of panicdb\nhint: please report the lines above"
+            )
+            ctx.exit(4)
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds, zero or more."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read the number; one that compares with nothing would wait for ever."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of Click only
@@ -80,9 +104,9 @@ def _selection(function: Function) -> Function:
             metavar="SQL",
             help="Choose the root rows for which this SQL condition holds.",
         ),
-        click.option("--all", "all_roots", is_flag=True, help="Choose every root row."),
+        click.option("--all", is_flag=True, help="Choose every root row."),
         click.option("--root", metavar="TABLE", help="The table that the ids are keys of."),
-        click.option("--link", "links", multiple=True, metavar="LINK=POLICY", help=LINK_HELP),
+        click.option("--link", multiple=True, metavar="LINK=POLICY", help=LINK_HELP),
         click.option(
             "--exclude",
             multiple=True,
@@ -127,20 +151,20 @@ def _common(function: Function) -> Function:
     options = [
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0),
+            type=Seconds(),
             default=30.0,
             show_default=True,
             metavar="SECONDS",
             help="How long to wait for locks.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        click.option("--json", is_flag=True, help="Print the result as JSON."),
         click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary."),
         click.option("-v", "--verbose", is_flag=True, help="Print each step on standard error."),
     ]
 
     @functools.wraps(function)
-    def with_output(*, as_json: bool, quiet: bool, verbose: bool, **rest: Any) -> Any:
-        return function(output=_Output(as_json, quiet, verbose), **rest)
+    def with_output(*, json: bool, quiet: bool, verbose: bool, **rest: Any) -> Any:
+        return function(output=_Output(json, quiet, verbose), **rest)
 
     wrapped: Any = with_output
     for option in reversed(options):
@@ -166,7 +190,10 @@ class _Output:
         from panicdb import render  # noqa: PLC0415
 
         if self.as_json:
-            _show(render.to_json(render.as_plain(value)))
+            text = render.to_json(render.as_plain(value))
+            _show(
+                text if _printable(text) == text else render.to_json(render.as_plain(value), ascii_only=True)
+            )
         elif not self.quiet:
             _show(render.as_text(value))
 
@@ -306,7 +333,7 @@ def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output
     from panicdb import commands  # noqa: PLC0415
 
     receipt, skip, timeout = (options.pop(name) for name in ("receipt", "skip", "timeout"))
-    chosen = ids or any(options[name] for name in ("ids_file", "where", "all_roots"))
+    chosen = ids or any(options[name] for name in ("ids_file", "where", "all"))
     if not chosen:
         _refuse_modifiers(options)
     choice = _choice(ids, options) if chosen else {}
@@ -381,14 +408,15 @@ def _address(text: str, role: str) -> str:
 def _receipt_choice(options: dict[str, Any]) -> bool | str:
     path, none = options.pop("receipt"), options.pop("no_receipt")
     if path and none:
-        raise UsageError("--receipt and --no-receipt exclude each other")
+        raise UsageError("--receipt and --no-receipt exclude each other", hint="choose one of them")
     return path or not none
 
 
 def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
-    """Turn options into the keywords of the Python functions."""
-    file = options.pop("ids_file")
-    return {"roots": (*ids, *(_read_ids(file) if file else ())), **options}
+    """Turn options, named as their environment variables are, into the keywords of the Python functions."""
+    file, every, links = (options.pop(name) for name in ("ids_file", "all", "link"))
+    roots = (*ids, *(_read_ids(file) if file else ()))
+    return {"roots": roots, "all_roots": every, "links": links, **options}
 
 
 def _read_ids(file: str) -> list[str]:
@@ -397,15 +425,17 @@ def _read_ids(file: str) -> list[str]:
             found = [line.strip() for line in stream if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"--ids-file {file}: can't be read: {reason}") from error
+        raise UsageError(
+            f"--ids-file {file}: can't be read: {reason}", hint="name a text file with an id on each line"
+        ) from error
     if not found:
-        raise UsageError(f"--ids-file {file}: holds no id")
+        raise UsageError(f"--ids-file {file}: holds no id", hint="put an id on each line, or use --all")
     return found
 
 
 def _refuse_modifiers(options: dict[str, Any]) -> None:
     """Options that shape a selection mean nothing where none is given."""
-    said = [name for name in ("root", "links", "exclude", "whole", "max_rows", "max_bytes") if options[name]]
+    said = [name for name in ("root", "link", "exclude", "whole", "max_rows", "max_bytes") if options[name]]
     if said or options["violations"] != "refuse":
         raise UsageError(
             "these options shape a selection, but none is given",
@@ -416,9 +446,17 @@ def _refuse_modifiers(options: dict[str, Any]) -> None:
 def _show(text: str) -> None:
     """Print a result; a reader who has gone is no reason to fail."""
     try:
-        click.echo(text)
-    except BrokenPipeError:
+        click.echo(_printable(text))
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            _say(f"error: the result can't be printed: {error.strerror}")
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit
+
+
+def _printable(text: str) -> str:
+    """Escape what standard output has no bytes for: the locale may be poor, and names in a database any bytes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _say(text: str) -> None:

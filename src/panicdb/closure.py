@@ -24,6 +24,15 @@ WHOLE = -2
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Rows of one table in a closure: owned, support, and by the link they came by."""
+
+    owned: int
+    support: int
+    ways: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class Closure:
     """The result: key tables, valid as long as the snapshot is open, and what the policies met."""
 
@@ -37,23 +46,18 @@ class Closure:
     kept: Mapping[Link, int]
     """Rows whose reference dangles in the source and was kept so."""
 
-    def counts(self, table: str) -> tuple[int, int]:
-        """Return (owned, support) rows of a table."""
-        if table not in self.keys:
-            return 0, 0
+    def count(self, table: str) -> "Counts":
+        """Count the rows of a table that is part of the result, by how they came."""
         keys = self.keys[table]
-        total, owned = self.snapshot.connection.execute(
-            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(keys.c.owned), 0)).select_from(keys)
-        ).one()
-        return int(owned), int(total) - int(owned)
-
-    def counts_by_way(self, table: str) -> Mapping[str, int]:
-        """Return how many rows of a table came by which link, as roots, or by `--whole`."""
-        keys = self.keys[table]
+        groups = [keys.c.via, keys.c.owned]
         rows = self.snapshot.connection.execute(
-            sa.select(keys.c.via, sa.func.count()).group_by(keys.c.via).order_by(keys.c.via)
-        )
-        return {self.way(via): int(count) for via, count in rows}
+            sa.select(*groups, sa.func.count()).group_by(*groups).order_by(*groups)
+        ).all()
+        ways: dict[str, int] = {}
+        for row in rows:
+            ways[self.way(row[0])] = ways.get(self.way(row[0]), 0) + int(row[2])
+        owned = sum(int(row[2]) for row in rows if row[1])
+        return Counts(owned, sum(ways.values()) - owned, ways)
 
     def way(self, via: int) -> str:
         """Spell how a row came."""
@@ -68,7 +72,10 @@ def compute(snapshot: Snapshot, root: Root, selection: Selection) -> Closure:
     """
     graph = build_graph(snapshot.catalog, selection)
     if root.entry.name in graph.excluded:
-        raise SelectionError(f"the root table {root.entry.name!r} can't be excluded")
+        raise SelectionError(
+            f"the root table {root.entry.name!r} can't be excluded",
+            hint="choose another --root, or leave that out",
+        )
     return _Builder(snapshot, graph, selection, root).build()
 
 
@@ -133,9 +140,13 @@ class _Builder:
         into: KeySet | None = None,
         within: KeySet | None = None,
     ) -> None:
-        """Follow edges from the rows in `into` until nothing is added; only rows of `within`, none that is blocked."""
+        """Follow edges from the rows in `into` until nothing is added; only rows of `within`, none that is blocked.
+
+        Blocked rows are not owned, but other rows may need them: then they are support, which `_check_refused` judges.
+        """
         keys = into or self._keys
-        walk = Walk(self._snapshot, keys, within, self._blocked, owned)
+        blocked = self._blocked if owned == OWNED else KeySet(self._snapshot, "none")
+        walk = Walk(self._snapshot, keys, within, blocked, owned)
         for group in components(edges):
             for edge in edges:
                 if edge.goal in group and edge.origin not in group and edge.origin in keys:
@@ -267,7 +278,9 @@ class _Builder:
         for name in self._selection.whole:
             entry = find_table(self._catalog, name)
             if entry.name in self._graph.excluded:
-                raise SelectionError(f"table {entry.name!r} is both excluded and wanted whole")
+                raise SelectionError(
+                    f"table {entry.name!r} is both excluded and wanted whole", hint="leave one of them out"
+                )
             keys = self._keys.ensure(entry)
             columns = [*identity(entry, entry.table), sa.literal(SUPPORT), sa.literal(WHOLE)]
             self._insert(keys, sa.select(*columns))
@@ -331,10 +344,11 @@ def stored_bytes(snapshot: Snapshot, entry: CatalogTable, keys: sa.FromClause | 
 
 
 def parent_stays(closure: Closure, link: Link, child: sa.FromClause) -> Condition:
-    """Say, for rows of `child`, that the parent over `link` is in the result (for the policy null)."""
+    """Say, for rows of `child`, that the parent over `link` is in the result, or there is no reference (policy null)."""
+    none = sa.or_(*(child.c[name].is_(None) for name in link.child_columns))
     if link in closure.graph.broken or link.parent not in closure.keys:
-        return sa.false()
-    return parent_exists(closure.snapshot, link, child, closure.keys)
+        return none
+    return sa.or_(none, parent_exists(closure.snapshot, link, child, closure.keys))
 
 
 def violation_error(found: Mapping[Link, int], *, dropping: bool = False) -> ViolationError:

@@ -1,7 +1,7 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
@@ -136,9 +136,10 @@ def plan(
     With a `target` what forbids it is refused as `export` would.
     """
     run = _Run(monitor or Monitor(), timeout)
+    selection = selection_from(choice)
     place = _locate_source(source, target)
     with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
-        closure = _take_closure(snapshot, selection_from(choice), run)
+        closure = _take_closure(snapshot, selection, run)
         return planner.plan_subset(snapshot, closure, measure=True)
 
 
@@ -207,7 +208,9 @@ def list_roots(
             RootRow(
                 key=", ".join(map(_key_text, row[: len(key)])),
                 labels=dict(zip(labels, row[len(key) :], strict=True)),
-                owned=_owned(snapshot, chosen, str(row[0])) if len(entry.primary_key) == 1 else {},
+                owned={}
+                if len(entry.primary_key) != 1 or row[0] is None
+                else _owned(snapshot, chosen, row[0]),
             )
             for row in rows
         )
@@ -222,6 +225,8 @@ def selection_from(choice: Choice) -> Selection:
     if len(given) != 1:
         found = " and ".join(given) if given else "nothing"
         raise UsageError(f"say what to copy in one way, found {found}", hint="ids, or --where SQL, or --all")
+    for text in (*ids, where or ""):
+        _check_text(text)
     return Selection(
         root=choice.get("root"),
         ids=ids,
@@ -234,6 +239,16 @@ def selection_from(choice: Choice) -> Selection:
         max_bytes=choice.get("max_bytes"),
         violations=choice.get("violations", "refuse"),
     )
+
+
+def _check_text(text: str) -> None:
+    """What a shell hands over need not be text, but a database is asked in text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{text!r} is not valid UTF-8", hint="choose rows with such keys by --where \"hex(KEY) = '...'\""
+        ) from None
 
 
 # The steps
@@ -351,9 +366,9 @@ def _check_names(skip: Iterable[str]) -> frozenset[str]:
     return names
 
 
-def _owned(snapshot: Snapshot, root: Root, key: str) -> Mapping[str, int]:
+def _owned(snapshot: Snapshot, root: Root, key: object) -> Mapping[str, int]:
     completed = profiles.complete(snapshot.catalog, Selection(root=root.entry.name))
-    only = replace(completed, ids=(key,), whole_ids=True, whole=())
+    only = replace(completed, ids=(_key_text(key),), whole_ids=True, whole=())
     return closures.owned_counts(snapshot, root, only)
 
 

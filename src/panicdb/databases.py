@@ -21,7 +21,8 @@ def check_target(place: Place, source: Place, receipt_path: str | None) -> None:
     """Refuse a target that exists, is the source or can't be made, and a receipt path that holds something else."""
     place.backend.check_target(place, source)
     if receipt_path is not None:
-        place.backend.check_receipt_path(receipt_path, place)
+        for each in (place, source):
+            each.backend.check_receipt_path(receipt_path, each)
 
 
 def stage_target(place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:

@@ -29,7 +29,9 @@ def make_source(directory: str, monitor: Monitor) -> Sample:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TargetError(f"{directory}: can't be made: {error.strerror}") from error
+        raise TargetError(
+            f"{directory}: can't be made: {error.strerror}", hint="name another directory"
+        ) from error
     if path.exists():
         raise TargetError(f"{path}: exists already", hint="remove it, or name another directory")
     history = bundled_history()

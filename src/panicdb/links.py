@@ -194,6 +194,8 @@ def _check_nullable(catalog: Catalog, graph: Graph, link: Link) -> None:
             if column in others
             else "it is NOT NULL"
             if not child.table.c[column].info["nullable"]
+            else "it is generated"
+            if column not in child.stored
             else None
         )
         if reason is not None:
@@ -223,7 +225,10 @@ def parse_link(text: str) -> LinkOption:
     child, child_columns = _split(match["child"])
     parent, parent_columns = _split(match["parent"]) if match["parent"] else (None, ())
     if parent is not None and len(parent_columns) != len(child_columns):
-        raise UsageError(f"the link {text!r} pairs {len(child_columns)} columns with {len(parent_columns)}")
+        raise UsageError(
+            f"the link {text!r} pairs {len(child_columns)} columns with {len(parent_columns)}",
+            hint="name as many columns on both sides",
+        )
     return LinkOption(child, child_columns, parent, parent_columns, _parse_policy(match["policy"]))
 
 

@@ -158,19 +158,20 @@ def count_rows(snapshot: Snapshot, entry: CatalogTable) -> int:
 
 
 def _plan_table(closure: Closure, entry: CatalogTable, *, measure: bool) -> TablePlan:
-    owned, support = closure.counts(entry.name)
+    counts = closure.count(entry.name)
+    rows = counts.owned + counts.support
     nulled = {str(link): count for link, count in closure.nulled.items() if link.child == entry.name}
     source_rows = count_rows(closure.snapshot, entry)
-    size = _measure(closure, entry) if measure else _sample(closure, entry, owned + support)
+    size = _measure(closure, entry) if measure else _sample(closure, entry, rows)
     return TablePlan(
         name=entry.name,
-        rows=owned + support,
-        owned=owned,
-        support=support,
+        rows=rows,
+        owned=counts.owned,
+        support=counts.support,
         source_rows=source_rows,
-        whole=not nulled and owned + support == source_rows,
+        whole=not nulled and rows == source_rows,
         bytes=size,
-        ways=closure.counts_by_way(entry.name),
+        ways=counts.ways,
         nulled=nulled,
     )
 

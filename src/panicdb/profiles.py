@@ -96,6 +96,8 @@ def recognise(catalog: Catalog) -> Profile | None:
 def choose_root(catalog: Catalog, selection: Selection) -> Root:
     """Return the root table: as selected, else the profile's. Raises SelectionError where neither says."""
     profile = recognise(catalog)
+    if not catalog.ordinary():
+        raise SelectionError("the source has no tables", hint="check the file name")
     if selection.root is None and profile is None:
         raise SelectionError(
             "which table holds the rows to choose from?",

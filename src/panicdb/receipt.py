@@ -15,6 +15,7 @@ from panicdb.planner import Plan
 from panicdb.values import Selection, as_json
 
 FORMAT = 1
+_WITHOUT_IT = "say which rows to expect: ids, --where SQL or --all"
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,11 @@ def read_selection(path: str) -> Selection | None:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         version = data["panicdb_receipt"]
     except OSError as error:
-        raise SourceError(f"{path}: the receipt can't be read: {error.strerror}") from error
+        raise SourceError(
+            f"{path}: the receipt can't be read: {error.strerror}", hint="check the path"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path}: not a receipt of panicdb") from error
+        raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT) from error
     if version != FORMAT:
         raise SourceError(
             f"{path}: a receipt of format {version}, this panicdb reads format {FORMAT}",
@@ -146,7 +149,7 @@ def _selection_from(data: Mapping[str, Any], path: str) -> Selection | None:
             violations=chosen["violations"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"{path}: the receipt's selection can't be read") from error
+        raise SourceError(f"{path}: the receipt's selection can't be read", hint=_WITHOUT_IT) from error
 
 
 def _with_whole_ids(selection: Selection, plan: Plan) -> Selection:

@@ -14,9 +14,9 @@ from panicdb.verification import Report
 LONGEST_LABEL = 40
 
 
-def to_json(value: Mapping[str, Any]) -> str:
+def to_json(value: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     """Spell plain values as JSON for people and programs."""
-    return json.dumps(as_json(value), indent=2, ensure_ascii=False, default=str)
+    return json.dumps(as_json(value), indent=2, ensure_ascii=ascii_only, default=str)
 
 
 def error_text(error: PanicDBError) -> str:

@@ -45,7 +45,10 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
     except TransferError as error:
         if selection.where is None:
             raise
-        raise SelectionError(f"--where can't be evaluated: {error.__cause__}") from error
+        raise SelectionError(
+            f"--where can't be evaluated: {' '.join(str(error.__cause__).split())}",
+            hint=f"give one SQL condition over the columns of {entry.name}",
+        ) from error
     if not found:
         raise SelectionError(
             f"no row of {entry.name} was chosen" + (" by --where" if selection.where else ": it is empty"),
@@ -54,9 +57,11 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
 
 
 def _condition(where: str) -> sa.ColumnElement[bool]:
-    """The user's own SQL, on lines of its own so that a comment in it ends."""
-    condition: sa.ColumnElement[bool] = sa.literal_column(f"(\n{where}\n)", sa.Boolean)
-    return condition
+    """The user's own SQL, on lines of its own so that a comment in it ends.
+
+    It has no type: of a Boolean, SQLAlchemy would ask whether it equals 1, which `flags & 4` does not.
+    """
+    return sa.literal_column(f"(\n{where}\n)")
 
 
 def _find(snapshot: Snapshot, root: Root, text: str, selection: Selection) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -40,11 +40,13 @@ def attended(*, quiet: bool = False, verbose: bool = False) -> Iterator[Monitor]
         if received:
             raise InterruptedRunError(received[0].name)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    # What was ignored from the start stays so: `nohup`, and the background jobs of a shell, rely on it.
+    minded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in minded}
     try:
-        if verbose:
+        if verbose and sys.stderr is not None:
             yield Monitor(_Steps().show, poll)
-        elif quiet or not sys.stderr.isatty():
+        elif quiet or sys.stderr is None or not sys.stderr.isatty():
             yield Monitor(poll=poll)
         else:
             with _line_of_progress(poll) as monitor:
@@ -85,7 +87,8 @@ class _Steps:
         if step != self._shown:
             self._shown = step
             words = " ".join(filter(None, step))
-            sys.stderr.write(f"{time.monotonic() - self._began:8.2f} s  {words}\n")
+            with suppress(OSError):  # nobody may be left to read it
+                sys.stderr.write(f"{time.monotonic() - self._began:8.2f} s  {words}\n")
 
 
 class _Line:

@@ -37,6 +37,7 @@ class Built:
 
 def build_schema(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Monitor) -> Built:
     """Give the draft the source's schema: by its migrations, else from its own definitions, said either way."""
+    staging.needed = plan.bytes
     if plan.route.method == "migrations":
         monitor.report(Progress("running migrations"))
         built = _build_by_migrations(plan, snapshot, staging, monitor)

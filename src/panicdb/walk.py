@@ -96,14 +96,18 @@ class Walk:
         """Follow the edges inside a cycle of tables to the end, in one recursive query for each table of it."""
         for name in group:
             self._keys.ensure(self._catalog.tables[name])
-        number = {name: place for place, name in enumerate(group)}
-        width = max(len(self._catalog.tables[name].identity) for name in group)
+        # Each table has places of its own, since types and collations of keys differ from table to table.
+        number: dict[str, int] = {}
+        width = 0
+        for name in group:
+            number[name] = width
+            width += len(self._catalog.tables[name].identity)
         reached = self._seeds(number, width).cte("reached", recursive=True)
         reached = reached.union(*(self._term(edge, number, width, reached) for edge in edges))
         for name in group:
             size = len(self._catalog.tables[name].identity)
             columns = [
-                *(reached.c[f"k{n}"] for n in range(size)),
+                *(reached.c[f"k{number[name] + n}"] for n in range(size)),
                 sa.literal(self._owned),
                 reached.c.via,
             ]
@@ -115,7 +119,7 @@ class Walk:
             *(
                 sa.select(
                     sa.literal(place).label("place"),
-                    *self._padded(list(self._key_columns(self._keys[name], name)), width),
+                    *self._padded(list(self._key_columns(self._keys[name], name)), place, width),
                     sa.literal(ROOT).label("via"),
                 )
                 for name, place in number.items()
@@ -129,11 +133,16 @@ class Walk:
             self._catalog.tables[edge.goal],
         )
         origin, goal = origin_entry.table.alias("origin"), goal_entry.table.alias("goal")
-        step = OrderedJoin(reached, origin, self._same_row_exactly(origin_entry, origin, reached))
+        known = self._same_row_exactly(origin_entry, origin, reached, number[edge.origin])
+        step = OrderedJoin(reached, origin, known)
         return (
             sa.select(
                 sa.literal(number[edge.goal]),
-                *self._padded([self._snapshot.exact(column) for column in identity(goal_entry, goal)], width),
+                *self._padded(
+                    [self._snapshot.exact(column) for column in identity(goal_entry, goal)],
+                    number[edge.goal],
+                    width,
+                ),
                 sa.literal(edge.number),
             )
             .select_from(OrderedJoin(step, goal, self._joined(edge, origin, goal)))
@@ -145,13 +154,18 @@ class Walk:
             yield self._snapshot.exact(keys.c[f"k{number}"])
 
     @staticmethod
-    def _padded(columns: list[sa.ColumnElement[Any]], width: int) -> list[sa.ColumnElement[Any]]:
-        padding = [sa.null()] * (width - len(columns))
-        return [column.label(f"k{number}") for number, column in enumerate([*columns, *padding])]
+    def _padded(columns: list[sa.ColumnElement[Any]], start: int, width: int) -> list[sa.ColumnElement[Any]]:
+        before, after = [sa.null()] * start, [sa.null()] * (width - start - len(columns))
+        return [column.label(f"k{number}") for number, column in enumerate([*before, *columns, *after])]
 
-    def _same_row_exactly(self, entry: CatalogTable, row: sa.FromClause, keys: sa.FromClause) -> Condition:
+    def _same_row_exactly(
+        self, entry: CatalogTable, row: sa.FromClause, keys: sa.FromClause, start: int
+    ) -> Condition:
         return sa.and_(
-            *(row.c[name] == self._snapshot.exact(keys.c[f"k{n}"]) for n, name in enumerate(entry.identity))
+            *(
+                row.c[name] == self._snapshot.exact(keys.c[f"k{n}"])
+                for n, name in enumerate(entry.identity, start)
+            )
         )
 
     def _reach(self, edge: Edge, goal: sa.FromClause, columns: list[sa.ColumnElement[Any]]) -> sa.Select[Any]:

@@ -123,6 +123,9 @@ class CopyStep:
 class Staging(ABC):
     """A private, invisible place where a target is built, checked and then published."""
 
+    needed: int = 0
+    """About the bytes that the target will take; for messages only."""
+
     @abstractmethod
     def prepare(self, snapshot: Snapshot) -> None:
         """Make an empty database with the physical settings of the source (for a replay of migrations)."""
@@ -185,7 +188,7 @@ class Backend(ABC):
 
     @abstractmethod
     def check_receipt_path(self, path: str, place: Place) -> None:
-        """Refuse to put the receipt of `place` where something else lies. Writes nothing."""
+        """Refuse to put a receipt where something else lies or where a file of `place` belongs. Writes nothing."""
 
     @abstractmethod
     def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:

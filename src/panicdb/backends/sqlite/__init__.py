@@ -36,7 +36,7 @@ class SQLiteBackend(Backend):
 
     def check_receipt_path(self, path: str, place: Place) -> None:
         """See `Backend`."""
-        publish.check_receipt_path(path, place.shown)
+        publish.check_receipt_path(path, place)
 
     def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
         """See `Backend`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.sqlite.ddl import column_collations
+from panicdb.backends.sqlite.ddl import column_collations, fold
 from panicdb.values import Catalog, CatalogTable, Kind, Link
 
 ROWID_NAMES = ("_rowid_", "rowid", "oid")
@@ -102,7 +102,9 @@ class CatalogReader:
             name=name,
             table=self._sa_table(listed, columns, physical, rowid_key),
             kind=_kind(listed, columns),
-            identity=primary_key if listed.without_rowid else physical or rowid_key,
+            identity=primary_key
+            if listed.without_rowid
+            else physical or rowid_key or _key_without_nulls(columns, indexes, self._collations(name)),
             stored=tuple(
                 column.name
                 for column in columns
@@ -164,13 +166,13 @@ class CatalogReader:
         ]
 
     def _links(self, child: str, tables: Mapping[str, CatalogTable]) -> Iterable[Link]:
-        spelled = {name.casefold(): name for name in tables}
+        spelled = {fold(name): name for name in tables}
         keys: dict[int, list[tuple[Any, ...]]] = {}
         for row in self.pragma("foreign_key_list", child):
             keys.setdefault(row[0], []).append(row)
         for number in sorted(keys, reverse=True):
             parts = sorted(keys[number], key=lambda part: int(part[1]))
-            parent = spelled.get(parts[0][2].casefold(), parts[0][2])
+            parent = spelled.get(fold(parts[0][2]), parts[0][2])
             yield Link(
                 child,
                 tuple(_spelled(tables[child], part[3]) for part in parts),
@@ -202,7 +204,7 @@ def _kind(listed: _Listed, columns: list[_Column]) -> Kind:
 
 
 def _physical_identity(columns: list[_Column]) -> tuple[str, ...]:
-    taken = {column.name.casefold() for column in columns}
+    taken = {fold(column.name) for column in columns}
     return tuple(name for name in ROWID_NAMES if name not in taken)[:1]
 
 
@@ -220,6 +222,19 @@ def _unique_keys(indexes: list[_Index], rowid_key: tuple[str, ...]) -> tuple[tup
         if index.unique and not index.partial and len(names) == len(index.columns):
             keys.append(names)
     return tuple(keys)
+
+
+def _key_without_nulls(
+    columns: list[_Column], indexes: list[_Index], collations: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Where columns hide the rowid, rows are told apart by a key that is unique under its columns' own collations."""
+    required = {column.name for column in columns if column.not_null}
+    for index in indexes:
+        own = all(collations.get(str(name), "BINARY").upper() == each.upper() for name, each in index.columns)
+        names = tuple(name for name, _collation in index.columns if name in required)
+        if index.unique and not index.partial and own and len(names) == len(index.columns):
+            return names
+    return ()
 
 
 def _look_ups(
@@ -243,8 +258,8 @@ def _look_ups(
 
 
 def _spelled(entry: CatalogTable, column: str) -> str:
-    names = {name.casefold(): name for name in (column.name for column in entry.table.c)}
-    return names.get(column.casefold(), column)
+    names = {fold(name): name for name in (column.name for column in entry.table.c)}
+    return names.get(fold(column), column)
 
 
 def _parent_columns(parts: list[tuple[Any, ...]], parent: CatalogTable | None) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """SQLite files: how they are named, opened and identified."""
 
+import errno
 import os
 import re
 import sqlite3
@@ -29,20 +30,21 @@ def path_of(text: str) -> str:
     if path in ("", ":memory:"):
         raise UsageError("an in-memory database can't be a source or a target", hint="name a file")
     if "\0" in path:
-        raise UsageError("a file name can't hold a NUL character")
+        raise UsageError("a file name can't hold a NUL character", hint="check the name")
     return path
 
 
 def _path_of_url(text: str) -> str:
     try:
-        database = sa.make_url(text).database or ""
-    except sa.exc.ArgumentError as error:
+        url = sa.make_url(text)
+        database = url.database or ""
+        path = unquote(urlsplit(database).path) if database.startswith("file:") else database
+    except (sa.exc.ArgumentError, ValueError) as error:
         raise UsageError(
             "this is no URL that SQLAlchemy understands", hint="sqlite:///FILE, or just FILE"
         ) from error
-    if database.startswith("file:"):
-        return unquote(urlsplit(database).path)
-    return database
+    in_memory = path != database and (url.query.get("mode") == "memory" or url.query.get("vfs") == "memdb")
+    return ":memory:" if in_memory else path
 
 
 def open_uri(path: str, mode: str) -> str:
@@ -91,6 +93,12 @@ def error_name(error: BaseException) -> str:
     return str(getattr(error, "sqlite_errorname", ""))
 
 
+def is_full(error: BaseException) -> bool:
+    """Tell whether SQLite or the system found no room to write."""
+    number = error.errno if isinstance(error, OSError) else None
+    return error_name(error) == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT)
+
+
 def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     """Turn an error of the driver while `doing` something with `path` into words."""
     name = error_name(error)
@@ -100,6 +108,8 @@ def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     return TransferError(f"{path}: {doing} failed: {error}")
 
 
+_WAL_IN_CLOSED_DIRECTORY = "the database is in WAL mode, and the -wal and -shm files it needs can't be made there"
+_OPEN_DIRECTORY = "give write permission on the directory, or copy the database where you have it"
 _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
     "SQLITE_NOTADB": (
         SourceError,
@@ -127,11 +137,8 @@ _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
         "a crashed program left a write-ahead log that has to be recovered first",
         "open the database once with its application (or `sqlite3 FILE .tables`), then try again",
     ),
-    "SQLITE_READONLY_CANTINIT": (
-        SourceError,
-        "the database is in WAL mode and its -shm file can't be made here",
-        "give write permission on the directory, or export from a copy made with `sqlite3 FILE .backup COPY`",
-    ),
+    "SQLITE_READONLY_CANTINIT": (SourceError, _WAL_IN_CLOSED_DIRECTORY, _OPEN_DIRECTORY),
+    "SQLITE_READONLY_DIRECTORY": (SourceError, _WAL_IN_CLOSED_DIRECTORY, _OPEN_DIRECTORY),
     "SQLITE_READONLY": (
         SourceError,
         "reading would have to write first (a journal or log was left by a crashed program)",
@@ -142,11 +149,15 @@ _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
         "can't be opened",
         "a database in WAL mode needs a directory that can be written, or its -shm file in place",
     ),
-    "SQLITE_FULL": (TransferError, "the disk is full", None),
+    "SQLITE_FULL": (
+        TransferError,
+        "the disk for temporary files is full",
+        "make room, or let SQLITE_TMPDIR name a directory on another disk",
+    ),
     "SQLITE_IOERR": (
         TransferError,
         "the system reported an input/output error",
         "look for a full disk, a quota or a failing device",
     ),
-    "SQLITE_NOMEM": (TransferError, "out of memory", None),
+    "SQLITE_NOMEM": (TransferError, "out of memory", "end other programs, or use a machine with more of it"),
 }

@@ -49,8 +49,11 @@ def _affinity_name(column: sa.Column[Any]) -> str:
 def parse(column: sa.Column[Any], text: str) -> tuple[Any, ...]:
     """Return the values that an id as typed may stand for in `column`, the likeliest first."""
     affinity = column.info["affinity"]
+    if not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text):
+        # Python can't hand over text that is not UTF-8, but SQLite can make it out of bytes.
+        return (sa.cast(sa.literal(text.encode("utf-8", "surrogateescape"), sa.LargeBinary), sa.Text),)
     if affinity == "TEXT":
-        return (text, *_uuid_spellings(text))
+        return (text, *_uuid_spellings(text), *_bytes(text))
     if affinity == "BLOB":
         return (text, *_numbers(text), *_bytes(text))
     numbers = _numbers(text)
@@ -71,6 +74,8 @@ def _uuid_spellings(text: str) -> tuple[str, ...]:
 
 
 def _numbers(text: str) -> tuple[float | int, ...]:
+    if not text.isascii() or "_" in text:  # Python reads more as a number than SQL does
+        return ()
     try:
         number = int(text)
     except ValueError:

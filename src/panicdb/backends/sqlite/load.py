@@ -201,9 +201,11 @@ class Loader:
         return OrderedJoin(step.keys, row, sa.and_(*same))
 
     def _explain(self, error: BaseException) -> BaseException:
-        if files.error_name(error) == "SQLITE_FULL":
+        if files.is_full(error):
             return disk_full(self._path, self._place, self._total)
-        known = files.explain(error, self._snapshot.place.shown, "copying")
+        # The source is only read: what can't be written is the target, or a temporary file beside it.
+        writing = files.error_name(error) == "SQLITE_IOERR_WRITE"
+        known = files.explain(error, (self._place if writing else self._snapshot.place).shown, "copying")
         if files.error_name(error).startswith("SQLITE_CONSTRAINT"):
             return TransferError(
                 f"{self._place.shown}: the target's schema refused a row of the source: {error}",
@@ -286,9 +288,9 @@ def _set_statistics(connection: sa.Connection, rows: tuple[tuple[Any, ...], ...]
 
 
 def _same_layout(entry: CatalogTable) -> bool:
-    """`SELECT *` gives the stored columns, and keeps rowids where rows have no other place."""
+    """`SELECT *` gives the stored columns; it keeps hidden rowids only where a primary key's index comes with the table."""
     plain = [column.name for column in entry.table.c if not column.system] == list(entry.stored)
-    return plain and (not _rowid_to_keep(entry) or bool(entry.indexes))
+    return plain and (not _rowid_to_keep(entry) or bool(entry.primary_key))
 
 
 def _rowid_to_keep(entry: CatalogTable) -> tuple[str, ...]:

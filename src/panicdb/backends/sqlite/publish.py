@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import sqlite3
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,7 +46,11 @@ class SQLiteStaging(Staging):
 
     def prepare(self, snapshot: Snapshot) -> None:
         """See `Staging`."""
-        loading.create_file(self._path, self._known(snapshot).header)
+        header = self._known(snapshot).header
+        try:
+            loading.create_file(self._path, header)
+        except (sqlite3.Error, OSError) as error:
+            raise self._explain(error) from error
 
     def directory(self) -> str:
         """See `Staging`."""
@@ -63,7 +68,7 @@ class SQLiteStaging(Staging):
     def copy_schema(self, snapshot: Snapshot) -> None:
         """Create tables now, and all else after the load: indexes are built faster so, and no trigger fires."""
         source = self._known(snapshot)
-        loading.create_file(self._path, source.header)
+        self.prepare(snapshot)
         with self._building() as connection:
             loading.create_objects(connection, [item for item in source.objects if item.kind == "table"])
         self._later = tuple(item for item in source.objects if item.kind != "table")
@@ -112,21 +117,42 @@ class SQLiteStaging(Staging):
             _refuse_sidecars(self._place)
             _link(self._path, target, self._place.shown)
             _sync(os.path.dirname(target))
-            if receipt is not None and receipt_path is not None:
-                os.replace(os.path.join(self._directory, RECEIPT), receipt_path)
-                _sync(os.path.dirname(receipt_path))
         except OSError as error:
+            if files.is_full(error):
+                raise self._explain(error) from error
             raise TransferError(
-                f"{self._place.shown}: publishing failed: {error.strerror or error}"
+                f"{self._place.shown}: publishing failed: {error.strerror or error}",
+                hint="look at the directory of the target: its rights, its file system, its room",
             ) from error
+        if receipt is not None and receipt_path is not None:
+            self._publish_receipt(receipt_path)
 
     def _prepare_receipt(self, receipt: str, receipt_path: str) -> None:
         """A receipt of an earlier target of this name must not outlive it."""
         draft = os.path.join(self._directory, RECEIPT)
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
-            stream.write(receipt)
+        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
+            # Keys need not be UTF-8; what stands for their odd bytes becomes an escape that JSON knows.
+            stream.write(receipt.encode("utf-8", "backslashreplace"))
         _sync(draft)
         Path(receipt_path).unlink(missing_ok=True)
+
+    def _publish_receipt(self, receipt_path: str) -> None:
+        draft = os.path.join(self._directory, RECEIPT)
+        try:
+            try:
+                os.replace(draft, receipt_path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                shutil.copyfile(draft, receipt_path)
+                _sync(receipt_path)
+            _sync(os.path.dirname(receipt_path))
+        except OSError as error:
+            raise TransferError(
+                f"{self._place.shown}: complete and in its place, but without its receipt: "
+                f"{receipt_path} can't be written: {error.strerror or error}",
+                hint="`panicdb verify` with the same selection checks it without a receipt",
+            ) from error
 
     @contextmanager
     def _building(self) -> Iterator[sa.Connection]:
@@ -134,9 +160,8 @@ class SQLiteStaging(Staging):
             yield connection
 
     def _explain(self, error: BaseException) -> BaseException:
-        if files.error_name(error) == "SQLITE_FULL":
-            needed = os.stat(self._path).st_size
-            return loading.disk_full(self._path, self._place, needed)
+        if files.is_full(error):
+            return loading.disk_full(self._path, self._place, self.needed)
         known = files.explain(error, self._place.shown, "building")
         return TransferError(known.message, hint=known.hint)
 
@@ -159,26 +184,48 @@ def check_target(place: Place, source: Place) -> None:
         _refuse_existing(place)
     _refuse_sidecars(place)
     parent = path.parent
-    if not parent.is_dir():
-        raise TargetError(f"{place.shown}: there is no directory {str(parent)!r}", hint="create it first")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise TargetError(f"{place.shown}: no permission to write into {str(parent)!r}")
+    _refuse_directory(parent, place.shown)
+    _refuse_name(path.name, parent, place.shown)
 
 
-def check_receipt_path(receipt_path: str, shown: str) -> None:
-    """Refuse to put a receipt where something else lies."""
+def check_receipt_path(receipt_path: str, place: Place) -> None:
+    """Refuse to put a receipt where something else lies or belongs."""
+    shown = f"{place.shown}: the receipt"
+    _refuse_directory(Path(receipt_path).parent, shown)
+    own = (os.path.realpath(place.location) + suffix for suffix in ("", *files.SIDECARS))
+    if os.path.realpath(receipt_path) in own:
+        raise TargetError(f"{shown} can't have a name of the database itself", hint="choose --receipt FILE")
     try:
         status = os.lstat(receipt_path)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise TargetError(f"{shown}: the receipt can't be written: {error.strerror}") from error
+        raise TargetError(
+            f"{shown} can't be written: {error.strerror}", hint="choose --receipt FILE"
+        ) from error
     if stat.S_ISREG(status.st_mode) and RECEIPT_MARK in Path(receipt_path).read_text(errors="replace")[:200]:
         return
     raise TargetError(
-        f"{shown}: {receipt_path} exists and is no receipt",
+        f"{place.shown}: {receipt_path} exists and is no receipt",
         hint="move it away, or choose --receipt FILE",
     )
+
+
+def _refuse_directory(directory: Path, shown: str) -> None:
+    if not directory.is_dir():
+        raise TargetError(f"{shown}: there is no directory {str(directory)!r}", hint="create it first")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise TargetError(
+            f"{shown}: no permission to write into {str(directory)!r}", hint="choose another directory"
+        )
+
+
+def _refuse_name(name: str, directory: Path, shown: str) -> None:
+    longest = os.pathconf(directory, "PC_NAME_MAX")
+    if len(os.fsencode(name)) > longest:
+        raise TargetError(
+            f"{shown}: this name is too long: {longest} bytes are allowed there", hint="choose a shorter one"
+        )
 
 
 @contextmanager
@@ -208,7 +255,9 @@ def _acquire(directory: str, place: Place) -> int:
         except FileExistsError:
             pass
         except OSError as error:
-            raise TargetError(f"{place.shown}: can't be made here: {error.strerror}") from error
+            raise TargetError(
+                f"{place.shown}: can't be made here: {error.strerror}", hint="choose another directory"
+            ) from error
         lock = _lock(directory, place)
         if lock is not None:
             _empty(directory)
@@ -222,7 +271,9 @@ def _lock(directory: str, place: Place) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TargetError(f"{place.shown}: {directory} is in the way: {error.strerror}") from error
+        raise TargetError(
+            f"{place.shown}: {directory} is in the way: {error.strerror}", hint="move it away"
+        ) from error
     try:
         _hold(descriptor, directory, place)
     except BaseException:
@@ -301,7 +352,8 @@ def _refuse_source(place: Place, source: Place) -> None:
     for suffix in files.SIDECARS:
         if os.path.realpath(place.location) == os.path.realpath(source.location) + suffix:
             raise TargetError(
-                f"{place.shown}: this name belongs to the source: SQLite would take it for its {suffix} file"
+                f"{place.shown}: this name belongs to the source: SQLite would take it for its {suffix} file",
+                hint="choose another name",
             )
 
 

@@ -69,17 +69,24 @@ class SQLiteSnapshot(Snapshot):
         return files.explain(error, self.place.shown, doing)
 
     def _pin(self, monitor: Monitor, timeout: float) -> None:
-        """Begin the one read transaction; waiting for a lock stays interruptible."""
-        self.connection.exec_driver_sql("PRAGMA temp.journal_mode = OFF")
-        self.connection.exec_driver_sql(f"PRAGMA main.cache_size = -{CACHE_KIB}")
-        self.connection.exec_driver_sql(f"PRAGMA temp.cache_size = -{CACHE_KIB}")
-        self.connection.exec_driver_sql("BEGIN")
+        """Begin the one read transaction; any of these statements may be the first to meet a lock."""
         deadline = time.monotonic() + timeout
+        for statement in (
+            "PRAGMA temp.journal_mode = OFF",
+            f"PRAGMA main.cache_size = -{CACHE_KIB}",
+            f"PRAGMA temp.cache_size = -{CACHE_KIB}",
+            "BEGIN",
+            "SELECT count(*) FROM main.sqlite_master",
+        ):
+            self._execute_patiently(statement, monitor, deadline)
+
+    def _execute_patiently(self, statement: str, monitor: Monitor, deadline: float) -> None:
+        """Wait for locks until the deadline; the waiting stays interruptible."""
         while True:
             try:
-                self.connection.exec_driver_sql("SELECT count(*) FROM main.sqlite_master").one()
+                self.connection.exec_driver_sql(statement).close()
             except SourceError as error:
-                busy = files.error_name(error.__cause__ or error) == "SQLITE_BUSY"
+                busy = files.error_name(error.__cause__ or error).startswith("SQLITE_BUSY")
                 if not busy or time.monotonic() >= deadline:
                     raise
                 monitor.poll()
@@ -129,10 +136,13 @@ class SQLiteSnapshot(Snapshot):
         return plus
 
     def stored_bytes(self, table: sa.FromClause, columns: tuple[str, ...]) -> sa.ColumnElement[int]:
-        """Blobs are measured by their header alone; nothing of them is read."""
+        """Blobs are measured by their header alone; text counts in bytes, not in characters."""
         total: sa.ColumnElement[int] = sa.literal(0)
         for name in columns:
-            total = total + sa.func.coalesce(sa.func.length(table.c[name]), 0) + 1
+            value = table.c[name]
+            text = sa.func.length(sa.cast(value, sa.BLOB))
+            size = sa.case((sa.func.typeof(value) == "text", text), else_=sa.func.length(value))
+            total = total + sa.func.coalesce(size, 0) + 1
         return total
 
     def parse_key(self, entry: CatalogTable, column: str, text: str) -> tuple[Any, ...]:
@@ -152,7 +162,8 @@ class SQLiteSnapshot(Snapshot):
         if not self._has("sqlite_sequence"):
             return {}
         rows = self.connection.exec_driver_sql(
-            "SELECT name, max(seq) FROM main.sqlite_sequence GROUP BY name"
+            # Whatever the application put there, SQLite itself reads it as an integer.
+            "SELECT name, max(coalesce(CAST(seq AS INTEGER), 0)) FROM main.sqlite_sequence GROUP BY name"
         )
         return {name: int(value) for name, value in rows if name in self.catalog.tables}
 
@@ -249,16 +260,17 @@ def check_readable(place: Place) -> None:
     except FileNotFoundError:
         raise SourceError(f"{place.shown}: no such file", hint="check the path") from None
     except OSError as error:
-        raise SourceError(f"{place.shown}: {error.strerror}") from error
+        raise SourceError(f"{place.shown}: {error.strerror}", hint="check the path") from error
     if stat.S_ISDIR(mode):
-        raise SourceError(f"{place.shown}: a directory, not a database file")
+        raise SourceError(f"{place.shown}: a directory, not a database file", hint="name the file in it")
     if not stat.S_ISREG(mode):
-        raise SourceError(f"{place.shown}: not a regular file")
+        raise SourceError(f"{place.shown}: not a regular file", hint="copy what it gives into a file first")
     if not os.access(path, os.R_OK):
         raise SourceError(f"{place.shown}: no permission to read it", hint="ask its owner")
 
 
 def _affinity_class(column: sa.ColumnElement[Any]) -> str:
-    """Numbers of all kinds compare without conversion among each other."""
-    name = str(getattr(column, "info", {}).get("affinity", "BLOB"))
+    """Numbers of all kinds compare without conversion among each other. An alias's column is its table's."""
+    (original,) = column.base_columns
+    name = str(original.info["affinity"])
     return "NUMERIC" if name in _NUMERIC else name
