@@ -12,7 +12,6 @@ import errno
 import fcntl
 import gc
 import hashlib
-import itertools
 import json
 import mmap
 import os
@@ -81,24 +80,36 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What goes wrong, and at which steps."""
+
+    mode: str
+    """kill, kill child, interrupt (SIGINT), error and keyboard (raised by the step), call (strace), race (two runs)."""
+    every: int = 1
+    """Take every such SQL statement; 0 for none. Steps on files and processes are taken always."""
+    before: str = ""
+    """Kill a first run at the step whose label starts so, and sweep over the run that comes after it."""
+    call: str = ""
+    failure: str = ""
+    """The system call that fails, and its error."""
+    numbers: Sequence[int] = ()
+    """Which calls fail, in turn, until a run makes fewer; or the rounds of a race."""
+    pause: float = 0.0
+    """Seconds by which the second of two runs starts later, more with each round."""
+
+    def __str__(self) -> str:
+        return {"call": f"{self.call} {self.failure}", "race": "two at once"}.get(self.mode, self.mode)
+
+
+@dataclass(frozen=True)
 class Job:
     """A share of a campaign, as a worker gets it."""
 
     subject: Subject
+    fault: Fault
     folder: str
-    mode: str
     share: int
     shares: int
-    sample: bool = False
-    """Only the steps on files and processes, and every tenth statement."""
-    before: str = ""
-    """Kill a first run at the step whose label starts so, and sweep over the files of the run that comes after it."""
-    pause: float = 0.0
-    """Seconds by which the second of two runs starts later, each round more."""
-    syscall: str = ""
-    failure: str = ""
-    steps: Sequence[int] = ()
-    """Which calls or rounds; without, calls fail until none is left."""
 
 
 # --- steps ---
@@ -241,6 +252,7 @@ class ForkedProcess:
     def _be_the_child(
         self, script: str, cwd: str | Path, stdin: int, stdout: int, kept: Sequence[int]
     ) -> None:
+        signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -567,24 +579,21 @@ class Strace:
         return ended, Path(self._log).read_text(errors="replace").splitlines()
 
 
-def fail_calls(job: Job) -> Iterator[Outcome]:
-    """Let the N-th call of `job.syscall` fail with `job.failure`, for this job's share of N, until none is left."""
-    case = Case(job.subject, job.folder)
-    _warm_up(case)
-    case.undisturbed()
+def fail_calls(case: Case, job: Job) -> Iterator[Outcome]:
+    """Let one call after another fail, this job's share of them, until a run makes fewer."""
     strace = Strace(job.folder)
-    numbers = itertools.islice(job.steps or itertools.count(1), job.share, None, job.shares)
-    for number in numbers:
+    call, failure = job.fault.call, job.fault.failure
+    for number in job.fault.numbers[job.share :: job.shares]:
         case.reset()
-        outcome = Outcome(number, job.syscall)
+        outcome = Outcome(number, call)
         began = time.monotonic()
-        inject = f"inject={job.syscall}:error={job.failure}:when={number}"
-        ended, calls = strace.run(case, ["-e", f"trace={job.syscall}", "-e", inject])
-        failed = [call for call in calls if "(INJECTED)" in call]
+        inject = f"inject={call}:error={failure}:when={number}"
+        ended, calls = strace.run(case, ["-e", f"trace={call}", "-e", inject])
+        failed = [line for line in calls if "(INJECTED)" in line]
         if not failed:
             return
-        outcome.label = "; ".join(" ".join(call.split()[1:])[:110] for call in failed)
-        outcome.mute = any("(2<" in call for call in failed)
+        outcome.label = "; ".join(" ".join(line.split()[1:])[:110] for line in failed)
+        outcome.mute = any("(2<" in line for line in failed)
         _examine(case, "error", ended, outcome)
         outcome.seconds = time.monotonic() - began
         yield outcome
@@ -593,23 +602,20 @@ def fail_calls(job: Job) -> Iterator[Outcome]:
 # --- sweeps ---
 
 
-def sweep(job: Job) -> Iterator[Outcome]:
+def sweep(case: Case, job: Job) -> Iterator[Outcome]:
     """Disturb this job's share of the steps, one run each."""
-    case = Case(job.subject, job.folder)
-    _warm_up(case)
-    case.undisturbed()
-    first = _step_named(case, job.before) if job.before else 0
-    _, trap = _after(case, first, job.mode, 0)
+    first = _step_named(case, job.fault.before) if job.fault.before else 0
+    _, trap = _after(case, first, job.fault.mode, 0)
     steps = list(enumerate(trap.steps(), start=1))
-    chosen = [number for number, (kind, _) in steps if _is_chosen(job, kind, number)]
+    chosen = [number for number, (kind, _) in steps if _is_chosen(job.fault, kind, number)]
     for number in chosen[job.share :: job.shares]:
-        yield _disturb(case, job, first, number, steps[number - 1][1])
+        yield _disturb(case, job.fault.mode, first, number, steps[number - 1][1])
 
 
-def _is_chosen(job: Job, kind: str, number: int) -> bool:
-    if job.mode == "kill child" and not kind.startswith("child"):
+def _is_chosen(fault: Fault, kind: str, number: int) -> bool:
+    if fault.mode == "kill child" and not kind.startswith("child"):
         return False
-    return not (job.sample or job.before) or not kind.endswith("sql") or (number % 10 == 0 and not job.before)
+    return not kind.endswith("sql") or (fault.every > 0 and number % fault.every == 0)
 
 
 def _step_named(case: Case, label: str) -> int:
@@ -626,11 +632,11 @@ def _after(case: Case, first: int, mode: str, at: int) -> tuple[Ended, Trap]:
     return case.disturbed(mode, at)
 
 
-def _disturb(case: Case, job: Job, first: int, number: int, step: tuple[str, str]) -> Outcome:
+def _disturb(case: Case, mode: str, first: int, number: int, step: tuple[str, str]) -> Outcome:
     outcome = Outcome(number, f"{step[0]}: {step[1]}")
     began = time.monotonic()
-    ended, trap = _after(case, first, job.mode, number)
-    _examine(case, job.mode, ended, outcome, [each for each in trap.orphans() if is_alive(each)])
+    ended, trap = _after(case, first, mode, number)
+    _examine(case, mode, ended, outcome, [each for each in trap.orphans() if is_alive(each)])
     outcome.seconds = time.monotonic() - began
     return outcome
 
@@ -695,18 +701,16 @@ def _warm_up(case: Case) -> None:
 # --- two at once ---
 
 
-def race(job: Job) -> Iterator[Outcome]:
+def race(case: Case, job: Job) -> Iterator[Outcome]:
     """Let two runs make one target, the second starting a little later each round."""
-    case = Case(job.subject, job.folder)
-    _warm_up(case)
-    case.undisturbed()
-    for number in job.steps[job.share :: job.shares]:
+    for number in job.fault.numbers[job.share :: job.shares]:
         case.reset()
         began = time.monotonic()
-        outcome = Outcome(number, f"the second {number * job.pause * 1000:.0f} ms later")
+        pause = number * job.fault.pause
+        outcome = Outcome(number, f"the second starts {pause * 1000:.0f} ms later")
         said = [f"{case.said}{which}" for which in "ab"]
         first = start(job.subject.arguments(), case.place, said[0])
-        time.sleep(number * job.pause)
+        time.sleep(pause)
         second = start(job.subject.arguments(), case.place, said[1])
         ended = [finish(process, path) for process, path in zip((first, second), said, strict=True)]
         outcome.state = case.state(outcome.problems)
@@ -727,32 +731,45 @@ def _judge_race(ended: Sequence[Ended], outcome: Outcome) -> None:
 # --- workers ---
 
 
-def campaign(subject: Subject, folder: Path, mode: str, **options) -> list[Outcome]:
-    """Run a campaign in worker processes; all its outcomes in order. Raises RuntimeError if a worker fails."""
+def campaign(subject: Subject, folder: Path, *faults: Fault) -> list[list[Outcome]]:
+    """Try faults in worker processes; for each its outcomes in order. Raises RuntimeError if a worker fails."""
     shares = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
-    workers = []
-    for share in range(shares):
-        place = folder / f"worker{share}"
-        place.mkdir(parents=True)
-        job = Job(subject, str(place), mode, share, shares, **options)
-        (place / "job").write_text(json.dumps(asdict(job)))
-        with (place / "job").open() as given, (place / "out").open("w") as out, (place / "err").open("w") as err:
-            workers.append(subprocess.Popen([sys.executable, __file__], stdin=given, stdout=out, stderr=err))
-    codes = [worker.wait() for worker in workers]
-    if any(codes):
-        said = "\n".join((folder / f"worker{share}" / "err").read_text() for share in range(shares))
+    places = [folder / f"worker{share}" for share in range(shares)]
+    workers = [_start_worker(subject, faults, place, share, shares) for share, place in enumerate(places)]
+    if any([worker.wait() for worker in workers]):
+        said = "\n".join((place / "err").read_text() for place in places)
         raise RuntimeError(f"a worker failed:\n{said}")
-    lines = [line for share in range(shares) for line in (folder / f"worker{share}" / "out").open()]
-    return sorted((Outcome(**json.loads(line)) for line in lines), key=lambda outcome: outcome.step)
+    found: list[list[Outcome]] = [[] for _ in faults]
+    for place in places:
+        for line in (place / "out").read_text().splitlines():
+            number, outcome = json.loads(line)
+            found[number].append(Outcome(**outcome))
+    return [sorted(outcomes, key=lambda outcome: outcome.step) for outcomes in found]
+
+
+def _start_worker(
+    subject: Subject, faults: Sequence[Fault], place: Path, share: int, shares: int
+) -> subprocess.Popen:
+    place.mkdir(parents=True)
+    jobs = [asdict(Job(subject, fault, str(place), share, shares)) for fault in faults]
+    (place / "jobs").write_text(json.dumps(jobs))
+    with (place / "jobs").open() as given, (place / "out").open("w") as out, (place / "err").open("w") as err:
+        return subprocess.Popen([sys.executable, __file__], stdin=given, stdout=out, stderr=err)
 
 
 def main() -> None:
-    """Be a worker: read a job, write an outcome a line."""
-    data = json.loads(sys.stdin.read())
-    job = Job(**{**data, "subject": Subject(**data["subject"])})
-    carry_out = race if job.mode == "race" else fail_calls if job.syscall else sweep
-    for outcome in carry_out(job):
-        print(json.dumps(asdict(outcome)), flush=True)
+    """Be a worker: read jobs on one subject, write an outcome a line."""
+    given = json.load(sys.stdin)
+    jobs = [
+        Job(**{**data, "subject": Subject(**data["subject"]), "fault": Fault(**data["fault"])}) for data in given
+    ]
+    case = Case(jobs[0].subject, jobs[0].folder)
+    _warm_up(case)
+    case.undisturbed()
+    for number, job in enumerate(jobs):
+        carry_out = {"race": race, "call": fail_calls}.get(job.fault.mode, sweep)
+        for outcome in carry_out(case, job):
+            print(json.dumps((number, asdict(outcome))), flush=True)
 
 
 if __name__ == "__main__":

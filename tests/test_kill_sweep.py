@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from conftest import SCRIPT
-from faults import LONGEST_ORPHAN, RECEIPT, SOURCE, TARGET, Case, Subject, campaign, is_alive
+from faults import LONGEST_ORPHAN, RECEIPT, SOURCE, TARGET, Case, Fault, Subject, campaign, is_alive
 from panicdb.experiments import fill
 from panicdb.revisions import bundled_history, replay
 from panicdb.values import Monitor
@@ -118,104 +118,99 @@ def make_experiments(folder):
 # --- a step goes wrong ---
 
 
-@pytest.mark.parametrize("name", ["rollback", "wal", "migrations"])
-def test_a_killed_run_leaves_nothing_or_all(subjects, tmp_path, name):
-    check(campaign(subjects[name], tmp_path, "kill", sample=True))
-
-
-@pytest.mark.parametrize("mode", ["interrupt", "error", "keyboard"])
-def test_a_run_that_is_stopped_leaves_nothing_or_all(subjects, tmp_path, mode):
-    check(campaign(subjects["rollback"], tmp_path, mode, sample=True))
-
-
-@pytest.mark.parametrize("before", ["fsync", "replace"])
-def test_a_run_that_clears_up_after_a_killed_one_may_be_killed_too(subjects, tmp_path, before):
-    """Before `fsync` the first run leaves a draft, before `replace` a finished target without its receipt."""
-    check(campaign(subjects["rollback"], tmp_path, "kill", before=before))
+@pytest.mark.parametrize(
+    ("name", "faults"),
+    [
+        ("rollback", (Fault("kill", every=10), Fault("interrupt", every=0), Fault("error", every=0))),
+        ("wal", (Fault("kill", every=40),)),
+        ("migrations", (Fault("kill", every=30),)),
+    ],
+)
+def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name, faults):
+    """A sample of what `test_every_step` does: each step on files and processes, and a few statements."""
+    for outcomes in campaign(subjects[name], tmp_path, *faults):
+        check(outcomes)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    ("name", "mode"),
+    ("name", "fault"),
     [
-        ("rollback", "kill"),
-        ("rollback", "interrupt"),
-        ("rollback", "error"),
-        ("rollback", "keyboard"),
-        ("wal", "kill"),
-        ("clone", "kill"),
-        ("migrations", "kill"),
-        ("migrations", "interrupt"),
-        ("migrations", "error"),
-        ("migrations", "kill child"),
+        ("rollback", Fault("kill")),
+        ("rollback", Fault("interrupt")),
+        ("rollback", Fault("error")),
+        ("rollback", Fault("keyboard")),
+        ("wal", Fault("kill")),
+        ("clone", Fault("kill")),
+        ("migrations", Fault("kill")),
+        ("migrations", Fault("interrupt")),
+        ("migrations", Fault("error")),
+        ("migrations", Fault("kill child")),
     ],
+    ids=str,
 )
-def test_every_step(subjects, tmp_path, figures, name, mode):
-    subject = subjects[name]
-    figures(subject.name, mode, check(campaign(subject, tmp_path, mode)))
+def test_every_step(subjects, tmp_path, figures, name, fault):
+    (outcomes,) = campaign(subjects[name], tmp_path, fault)
+    figures(subjects[name], fault, check(outcomes))
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("name", ["rollback", "migrations"])
+@pytest.mark.parametrize("before", ["fsync", "replace"])
+def test_a_run_that_clears_up_after_a_killed_one_may_be_killed_too(
+    subjects, tmp_path, figures, name, before
+):
+    """Before `fsync` the first run leaves a draft, before `replace` a finished target without its receipt."""
+    (outcomes,) = campaign(subjects[name], tmp_path, Fault("kill", every=0, before=before))
+    figures(subjects[name], f"kill after a kill before {before}", check(outcomes))
 
 
 # --- a system call fails ---
 
+ALL = range(1, 2_000)
 
-@pytest.mark.parametrize(
-    ("call", "failure", "numbers"),
-    [
-        ("pwrite64", "EIO", (1, 12, 40)),
-        ("pwrite64", "ENOSPC", (5, 70)),
-        ("write", "EIO", (1, 2, 3)),
-        ("fsync", "EIO", (1, 2, 3, 4)),
-        ("fdatasync", "EIO", (1, 4)),
-        ("link", "EIO", (1,)),
-        ("openat", "EIO", (3, 4, 16)),
-    ],
-)
-def test_a_failing_system_call_leaves_nothing_or_all(subjects, tmp_path, call, failure, numbers):
-    outcomes = campaign(subjects["rollback"], tmp_path, "error", syscall=call, failure=failure, steps=numbers)
-    assert len(check(outcomes)) == len(numbers), "the run makes fewer such calls"
+
+def calls(call, *failures, numbers=ALL):
+    return [Fault("call", call=call, failure=failure, numbers=tuple(numbers)) for failure in failures]
+
+
+def test_a_failing_system_call_leaves_nothing_or_all(subjects, tmp_path):
+    """A sample of what `test_every_system_call` does."""
+    faults = [
+        *calls("pwrite64", "EIO", numbers=(1, 12, 60)),
+        *calls("pwrite64", "ENOSPC", numbers=(5, 70)),
+        *calls("write", "EIO", numbers=(1,)),
+        *calls("fsync", "EIO", numbers=(1, 2, 3, 4)),
+        *calls("fdatasync", "EIO", numbers=(4,)),
+        *calls("link", "EIO", numbers=(1,)),
+        *calls("openat", "EIO", numbers=(4,)),
+    ]
+    for fault, outcomes in zip(faults, campaign(subjects["rollback"], tmp_path, *faults), strict=True):
+        assert len(check(outcomes)) == len(fault.numbers), "the run makes fewer such calls"
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize(
-    ("name", "call", "failure", "stride"),
+    ("name", "faults"),
     [
-        ("rollback", "pwrite64", "EIO", 1),
-        ("rollback", "pwrite64", "ENOSPC", 1),
-        ("rollback", "pread64", "EIO", 1),
-        ("rollback", "openat", "EIO", 1),
-        ("rollback", "openat", "EMFILE", 1),
-        ("rollback", "write", "EIO", 1),
-        ("rollback", "write", "ENOSPC", 1),
-        ("rollback", "fsync", "EIO", 1),
-        ("rollback", "fdatasync", "EIO", 1),
-        ("rollback", "link", "EIO", 1),
-        ("rollback", "link", "EPERM", 1),
-        ("rollback", "rename", "EIO", 1),
-        ("rollback", "mkdir", "ENOSPC", 1),
-        ("rollback", "flock", "ENOLCK", 1),
-        ("rollback", "unlink", "EIO", 1),
-        ("rollback", "rmdir", "EIO", 1),
-        ("wal", "pwrite64", "EIO", 3),
-        ("wal", "pread64", "EIO", 3),
-        ("wal", "openat", "EACCES", 1),
-        ("wal", "ftruncate", "EIO", 1),
-        ("wal", "mmap", "ENOMEM", 1),
-        ("migrations", "pwrite64", "EIO", 3),
-        ("migrations", "pwrite64", "ENOSPC", 7),
-        ("migrations", "fdatasync", "EIO", 2),
-        ("migrations", "write", "EIO", 1),
-        ("migrations", "openat", "EIO", 3),
-        ("migrations", "unlink", "EIO", 1),
-        ("migrations", "clone", "EAGAIN", 1),
-        ("migrations", "pipe2", "EMFILE", 1),
+        ("rollback", calls("pwrite64", "EIO", "ENOSPC")),
+        ("rollback", calls("pread64", "EIO")),
+        ("rollback", calls("openat", "EIO", "EMFILE")),
+        ("rollback", calls("write", "EIO", "ENOSPC") + calls("fsync", "EIO") + calls("fdatasync", "EIO")),
+        ("rollback", calls("link", "EIO", "EPERM") + calls("rename", "EIO") + calls("mkdir", "ENOSPC")),
+        ("rollback", calls("flock", "ENOLCK") + calls("unlink", "EIO") + calls("rmdir", "EIO")),
+        ("wal", calls("pwrite64", "EIO", numbers=ALL[::3]) + calls("pread64", "EIO", numbers=ALL[::3])),
+        ("wal", calls("openat", "EACCES") + calls("ftruncate", "EIO") + calls("mmap", "ENOMEM")),
+        ("migrations", calls("pwrite64", "EIO", numbers=ALL[::3])),
+        ("migrations", calls("pwrite64", "ENOSPC", numbers=ALL[::9]) + calls("write", "EIO")),
+        ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2]) + calls("openat", "EIO", numbers=ALL[::3])),
+        ("migrations", calls("unlink", "EIO") + calls("clone", "EAGAIN") + calls("pipe2", "EMFILE")),
     ],
 )
-def test_every_system_call(subjects, tmp_path, figures, name, call, failure, stride):
-    """Of the child's calls the same number fails as of the run's own."""
-    steps = tuple(range(1, 2_000, stride))
-    outcomes = campaign(subjects[name], tmp_path, "error", syscall=call, failure=failure, steps=steps)
-    figures(subjects[name].name, f"{call} {failure}", check(outcomes))
-    assert outcomes
+def test_every_system_call(subjects, tmp_path, figures, name, faults):
+    """In the child, which migrates, the same call of its own fails."""
+    for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
+        figures(subjects[name], fault, check(outcomes))
 
 
 def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
@@ -245,14 +240,16 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
 
 
 def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path):
-    check(campaign(subjects["rollback"], tmp_path, "race", steps=range(4), pause=0.05))
+    (outcomes,) = campaign(subjects["rollback"], tmp_path, Fault("race", numbers=(0, 1, 2), pause=0.05))
+    check(outcomes)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", ["rollback", "migrations"])
 def test_of_two_runs_to_one_target_one_is_refused_each_time(subjects, tmp_path, figures, name):
-    outcomes = campaign(subjects[name], tmp_path, "race", steps=range(20), pause=0.02)
-    figures(subjects[name].name, "two at once", check(outcomes))
+    fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
+    (outcomes,) = campaign(subjects[name], tmp_path, fault)
+    figures(subjects[name], fault, check(outcomes))
 
 
 def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, tmp_path):
@@ -314,7 +311,7 @@ def figures(record_property):
         states = [outcome.state for outcome in outcomes]
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("absent", "complete", "other"))
         seconds = sum(outcome.seconds for outcome in outcomes)
-        record_property("figures", f"{subject}; {fault}: {len(states)} runs: {counts}; {seconds:.0f} s")
+        record_property("figures", f"{subject.name}; {fault}: {len(states)} runs: {counts}; {seconds:.0f} s")
 
     return note
 

@@ -1,11 +1,11 @@
 """The target as a file: header, mode, schema objects, indexes of other modules, counters, bytes; and the source left alone."""
 
 import hashlib
+import json
 import os
 import shutil
 import sqlite3
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -37,10 +37,15 @@ def copy(tmp_path: Path) -> Callable[..., Path]:
         assert digest(source) == before
         assert set(os.listdir(source.parent)) - around <= {target.name, f"{target.name}.receipt.json"}
         assert query(target, "PRAGMA integrity_check") == [("ok",)]
-        assert objects(target) == objects(source)
+        if receipt(target)["schema"]["method"] == "copy":
+            assert objects(target) == objects(source)
         return target
 
     return make
+
+
+def receipt(target: Path) -> dict:
+    return json.loads(Path(f"{target}.receipt.json").read_text(encoding="utf-8"))
 
 
 def digest(path: Path) -> str:
@@ -65,13 +70,21 @@ def objects(path: Path) -> set[tuple]:
 
 
 def stored(path: Path, table: str) -> list[str]:
-    """Every value of a table as it is stored: type, and bytes of text."""
-    columns = [row[1] for row in query(path, f'PRAGMA table_info("{table}")')]
-    parts = [
-        f"""typeof("{name}"), CASE typeof("{name}") WHEN 'text' THEN CAST("{name}" AS BLOB) ELSE "{name}" END"""
-        for name in columns
-    ]
-    return sorted(map(repr, query(path, f'SELECT {", ".join(parts)} FROM "{table}"')))
+    """Every row of a table as it is stored, as text: of text the bytes, and whether a number is whole."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.text_factory = RawText
+        return sorted(map(repr, connection.execute(f"SELECT * FROM {quote(table)}")))
+
+
+class RawText(bytes):
+    """Text as SQLite gives it, told from a blob."""
+
+    def __repr__(self) -> str:
+        return f"text {super().__repr__()}"
+
+
+def quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 # The header
@@ -233,18 +246,17 @@ def test_fts5_with_content_of_its_own(make_db, copy):
 @pytest.mark.parametrize("content", ["own", "external"])
 def test_fts5_keeps_its_configuration(make_db, copy, content):
     outside = ", content = 'page', content_rowid = 'id'" if content == "external" else ""
-    target = copy(
-        make_db(
-            FULL_TEXT + f"CREATE VIRTUAL TABLE words USING fts5(title, body{outside});"
-            "INSERT INTO words (rowid, title, body) SELECT id, title, body FROM page;"
-            "INSERT INTO words (words, rank) VALUES ('rank', 'bm25(1.0, 50.0)');"
-            "INSERT INTO words (words, rank) VALUES ('automerge', 7);"
-        )
+    source = make_db(
+        FULL_TEXT + f"CREATE VIRTUAL TABLE words USING fts5(title, body{outside});"
+        "INSERT INTO words (rowid, title, body) SELECT id, title, body FROM page;"
+        "INSERT INTO words (words, rank) VALUES ('rank', 'bm25(1.0, 50.0)');"
+        "INSERT INTO words (words, rank) VALUES ('automerge', 7);"
     )
+    target = copy(source)
     configured = dict(query(target, "SELECT k, v FROM words_config"))
     assert (configured["rank"], configured["automerge"]) == ("bm25(1.0, 50.0)", 7)
-    found = query(target, "SELECT rowid FROM words WHERE words MATCH 'elephants OR elephant' ORDER BY rank")
-    assert found == [(30,), (10,)]
+    ranked = "SELECT rowid, rank FROM words WHERE words MATCH 'elephants OR elephant' ORDER BY rank"
+    assert query(target, ranked) == query(source, ranked)
 
 
 @pytest.mark.quick
@@ -395,10 +407,8 @@ def test_a_clone_has_the_same_statistics(make_db, copy):
 def test_the_statistics_of_a_subset_are_its_own(make_db, copy):
     source = make_db(f"{STATISTICS} UPDATE sqlite_stat1 SET stat = '1000 10' WHERE idx = 'run_lab';")
     target = copy(source, root="lab", roots=["1"])
-    found = query(target, "SELECT tbl, idx, stat FROM sqlite_stat1")
-    assert sorted(found) == [("run", "run_lab", "2 2"), ("run", "run_note", "1 1")] + [
-        row for row in sorted(found) if row[0] == "lab"
-    ]
+    found = query(target, "SELECT tbl, idx, stat FROM sqlite_stat1 ORDER BY tbl, idx")
+    assert found == [("lab", None, "1"), ("run", "run_lab", "2 2"), ("run", "run_note", "1 1")]
 
 
 @pytest.mark.quick
@@ -448,7 +458,7 @@ def test_odd_counters_do_what_they_did(make_db, copy, value):
 def test_values_arrive_byte_for_byte(make_db, copy, encoding):
     source = make_db(f"""
         PRAGMA encoding = '{encoding}';
-        CREATE TABLE odd (value, real REAL, integer INTEGER, text TEXT, numeric NUMERIC, blob BLOB);
+        CREATE TABLE odd (id INTEGER PRIMARY KEY, value, real REAL, integer INTEGER, text TEXT, numeric NUMERIC, blob BLOB);
         INSERT INTO odd (value) VALUES
             (CAST(x'ff' AS TEXT)), (CAST(x'00d8' AS TEXT)), (CAST(x'd800' AS TEXT)), (CAST(x'c328a0' AS TEXT)),
             (CAST(x'e2' AS TEXT)), ('a' || char(0) || 'b'), (char(0)), (''), (x''), (NULL), (x'00'), (zeroblob(10)),
@@ -459,14 +469,11 @@ def test_values_arrive_byte_for_byte(make_db, copy, encoding):
     with closing(sqlite3.connect(source)) as connection:
         connection.executemany("INSERT INTO odd (value, real) VALUES (?, ?)", [(float("nan"), float("nan")), (-0.0, -0.0)])
         connection.commit()
-    for choice in ({}, {"root": "odd", "where": "true"}, {"root": "odd", "where": "rowid > 1"}):
+    everything = stored(source, "odd")
+    for choice in ({}, {"root": "odd", "where": "true"}, {"root": "odd", "where": "id > 1"}):
         target = copy(source, **choice)
-        expected = stored(source, "odd")
-        if choice.get("where") == "rowid > 1":
-            expected = sorted(set(expected) - set(stored(target, "odd")))
-            assert len(expected) == 1
-        else:
-            assert stored(target, "odd") == expected
+        expected = [row for row in everything if choice.get("where") != "id > 1" or not row.startswith("(1, ")]
+        assert stored(target, "odd") == expected
         target.unlink()
 
 
@@ -477,7 +484,7 @@ def test_a_blob_of_10_mb_and_a_long_text(make_db, copy):
         connection.execute("INSERT INTO image VALUES (2, zeroblob(0), '')")
         connection.commit()
     target = copy(source, root="image", roots=["1"])
-    assert stored(target, "image") == [row for row in stored(source, "image") if "10" not in row[:20]][:1]
+    assert stored(target, "image") == stored(source, "image")[:1]
 
 
 @pytest.mark.quick
@@ -504,8 +511,10 @@ def test_a_key_that_is_no_valid_text(make_db, copy, cli, how):
 def test_an_id_that_is_no_valid_text_is_not_found(make_db, cli, tmp_path):
     source = make_db("CREATE TABLE lab (id TEXT PRIMARY KEY); INSERT INTO lab VALUES ('abcd');")
     done = cli("export", source, tmp_path / "target.db", "--root", "lab", "abcd\udcff")
-    assert done.exit_code == 3
-    assert "not found in source database" in done.stderr
+    assert done.exit_code in {2, 3}
+    assert "abcd" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["source.db"]
 
 
 # The source
@@ -605,7 +614,7 @@ def test_a_read_only_source_in_its_own_directory_is_enough(make_db, tmp_path):
         "CREATE TABLE t (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID; INSERT INTO t VALUES (1, 'x'), ('1', x'00');",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, j TEXT, v AS (j || '!') STORED, w INT AS (length(j)) UNIQUE);"
         "INSERT INTO t (j) VALUES ('a'), ('bb');",
-        'CREATE TABLE "" ("" TEXT); INSERT INTO "" VALUES (\'nameless\');',
+        'CREATE TABLE "" (a TEXT); INSERT INTO "" VALUES (\'nameless\');',
         "CREATE TABLE t ([a b] INT, `c``d` INT, 'e''f' INT, \"g\"\"h\" INT); INSERT INTO t VALUES (1, 2, 3, 4);",
         "CREATE TABLE Ünïcode (ключ INTEGER PRIMARY KEY, 鍵 TEXT); INSERT INTO Ünïcode VALUES (1, '値');",
         "CREATE TABLE wide (" + ", ".join(f"c{n} INT" for n in range(1900)) + "); INSERT INTO wide (c0, c1899) VALUES (1, 2);",
@@ -631,6 +640,23 @@ def test_definitions_and_rows_are_the_same(make_db, copy, script):
     for (name,) in query(source, "SELECT name FROM sqlite_master WHERE type = 'table'"):
         assert stored(target, name) == stored(source, name)
         assert stored(target, name)
+
+
+@pytest.mark.quick
+def test_an_export_of_a_table_as_wide_as_can_be(make_db, copy):
+    columns = ", ".join(f"c{n} INT" for n in range(1998))
+    source = make_db(
+        f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {columns}); INSERT INTO wide (id, c1997) VALUES (1, 5), (2, 6);"
+    )
+    target = copy(source, root="wide", roots=["2"])
+    assert stored(target, "wide") == stored(source, "wide")[1:]
+
+
+@pytest.mark.quick
+def test_a_column_without_a_name_is_refused(make_db, tmp_path):
+    source = make_db('CREATE TABLE lab (id INTEGER PRIMARY KEY, "" TEXT)')
+    with pytest.raises(SourceError, match="'lab' has a column without a name"):
+        panicdb.clone(str(source), str(tmp_path / "target.db"))
 
 
 @pytest.mark.quick
@@ -681,19 +707,13 @@ def test_what_an_application_adds_to_sqlite_is_refused_by_name(tmp_path, script,
     row = "('a')" if "WITHOUT" in script else "(1, 'a')"
     source = source_with(tmp_path / "source.db", prepare, f"{script}; INSERT INTO word {columns} VALUES {row};")
     verb = panicdb.export if choice else panicdb.clone
-    with pytest.raises(RefusedError, match=word) as refusal:
+    with pytest.raises(RefusedError, match=f"(?i){word}") as refusal:
         verb(str(source), str(tmp_path / "target.db"), **choice)
     assert "application" in (refusal.value.hint or "")
     assert os.listdir(tmp_path) == ["source.db"]
 
 
 # The bundled history
-
-
-def receipt(target: Path) -> dict:
-    import json
-
-    return json.loads(Path(f"{target}.receipt.json").read_text(encoding="utf-8"))
 
 
 def migrated(folder: Path, history: revisions.History, revision: str) -> Path:
@@ -844,9 +864,3 @@ def test_a_history_that_fails_on_an_empty_database_is_told_and_the_schema_copied
     assert "no experiment_id" in told["reason"]
     assert query(target, "SELECT * FROM lab") == [(40, 2)]
 
-
-@pytest.mark.skipif(not hasattr(os, "getuid"), reason="modes of files mean nothing here")
-@pytest.mark.quick
-def test_python_and_sqlite_are_new_enough_for_what_is_tested_here():
-    assert sys.version_info >= (3, 11)
-    assert sqlite3.sqlite_version_info >= (3, 37)

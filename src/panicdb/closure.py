@@ -344,7 +344,7 @@ def stored_bytes(snapshot: Snapshot, entry: CatalogTable, keys: sa.FromClause | 
 
 
 def parent_stays(closure: Closure, link: Link, child: sa.FromClause) -> Condition:
-    """Say, for rows of `child`, that the parent over `link` is in the result, or there is no reference (policy null)."""
+    """Say, for rows of `child`, that the parent over `link` is in the result or nothing is referenced (policy null)."""
     none = sa.or_(*(child.c[name].is_(None) for name in link.child_columns))
     if link in closure.graph.broken or link.parent not in closure.keys:
         return none

@@ -1,7 +1,7 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 

@@ -88,10 +88,19 @@ def find_history(catalog: Catalog) -> tuple[History | None, str]:
     return None, f"no known history has revision {', '.join(rows)}"
 
 
-def replay(history: History, revisions: tuple[str, ...], directory: Path, url: str, monitor: Monitor) -> None:
+def replay(
+    history: History,
+    revisions: tuple[str, ...],
+    directory: Path,
+    url: str,
+    monitor: Monitor,
+    *,
+    held: tuple[int, ...] = (),
+) -> None:
     """Run a history up to `revisions` on the database `url`, in a child process that works in `directory`.
 
-    Writes into that directory only. Raises ReplayError with the revision and file that failed.
+    Writes into that directory only; the child keeps the descriptors `held` open. Raises ReplayError with the revision
+    and file that failed.
     """
     script = Path(guarded.__file__).parent / "replay.py"
     request = {
@@ -99,10 +108,11 @@ def replay(history: History, revisions: tuple[str, ...], directory: Path, url: s
         "url": url,
         "revisions": list(revisions),
     }
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryFile(dir=directory) as output:
         child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
             [sys.executable, "-I", str(script)],
             cwd=directory,
+            pass_fds=held,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

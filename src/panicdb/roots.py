@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from panicdb.backends.base import Snapshot
-from panicdb.errors import RootNotFoundError, SelectionError, TransferError
+from panicdb.errors import RootNotFoundError, SelectionError, SourceError, TransferError
 from panicdb.values import CatalogTable, Selection
 
 ROOT = -1
@@ -42,7 +42,7 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
     statement = snapshot.insert_new(keys).from_select([column.name for column in keys.c], chosen)
     try:
         found = snapshot.connection.execute(statement).rowcount
-    except TransferError as error:
+    except (SourceError, TransferError) as error:
         if selection.where is None:
             raise
         raise SelectionError(

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,9 +32,6 @@ def attended(*, quiet: bool = False, verbose: bool = False) -> Iterator[Monitor]
     received: list[signal.Signals] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         received.append(signal.Signals(number))
 
     def poll() -> None:
@@ -44,16 +42,46 @@ def attended(*, quiet: bool = False, verbose: bool = False) -> Iterator[Monitor]
     minded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in minded}
     try:
-        if verbose and sys.stderr is not None:
-            yield Monitor(_Steps().show, poll)
-        elif quiet or sys.stderr is None or not sys.stderr.isatty():
-            yield Monitor(poll=poll)
-        else:
-            with _line_of_progress(poll) as monitor:
-                yield monitor
+        with _second_signal_ends():
+            if verbose and sys.stderr is not None:
+                yield Monitor(_Steps().show, poll)
+            elif quiet or sys.stderr is None or not sys.stderr.isatty():
+                yield Monitor(poll=poll)
+            else:
+                with _line_of_progress(poll) as monitor:
+                    yield monitor
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _second_signal_ends() -> Iterator[None]:
+    """End the process at its second signal.
+
+    While a library call lasts (syncing a large file may take long), Python runs no handler; but the bytes that it
+    writes for each signal arrive, and a thread of our own reads them.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        seen = 0
+        while number := os.read(read, 1):
+            seen += number[0] in SIGNALS
+            if seen > 1:
+                os._exit(128 + number[0])
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write)
+        listener.join()
+        os.close(read)
 
 
 @contextmanager

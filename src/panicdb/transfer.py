@@ -57,7 +57,7 @@ def _build_by_migrations(plan: Plan, snapshot: Snapshot, staging: Staging, monit
     (rows,) = plan.revisions.values()
     staging.prepare(snapshot)
     try:
-        replay(history, rows, Path(staging.directory()), staging.url(), monitor)
+        replay(history, rows, Path(staging.directory()), staging.url(), monitor, held=staging.held())
     except ReplayError as error:
         return Built("copy", error.message)
     with staging.open() as built:
@@ -72,9 +72,10 @@ def load_rows(
 ) -> None:
     """Copy the planned rows in one transaction. The snapshot ends with it."""
     steps = tuple(_step(table, closure, snapshot) for table in plan.tables)
-    staging.load(snapshot, steps, monitor, plan.bytes)
+    whole = plan.selection is None
+    staging.load(snapshot, steps, monitor, plan.bytes, whole=whole)
     monitor.report(Progress("building indexes"))
-    staging.finish(snapshot, whole=not plan.selection)
+    staging.finish(snapshot, whole=whole)
 
 
 def _step(table: TablePlan, closure: Closure | None, snapshot: Snapshot) -> CopyStep:

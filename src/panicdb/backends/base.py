@@ -135,6 +135,10 @@ class Staging(ABC):
         """Return the private directory: the working directory of the guarded child."""
 
     @abstractmethod
+    def held(self) -> tuple[int, ...]:
+        """Return the descriptors that the guarded child keeps open: no other run comes in while it may still write."""
+
+    @abstractmethod
     def url(self) -> str:
         """Return the URL of the database, relative to `directory()`."""
 
@@ -151,8 +155,13 @@ class Staging(ABC):
         """Make a migrated schema ready for the load; return the rows that the migrations left, now cleared."""
 
     @abstractmethod
-    def load(self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int) -> None:
-        """Copy rows out of the snapshot in one transaction; `total` estimates their bytes."""
+    def load(
+        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int, *, whole: bool
+    ) -> None:
+        """Copy rows out of the snapshot in one transaction; `total` estimates their bytes.
+
+        With `whole` all that no link leads to comes along too: virtual tables with content of their own.
+        """
 
     @abstractmethod
     def finish(self, snapshot: Snapshot, *, whole: bool) -> None:

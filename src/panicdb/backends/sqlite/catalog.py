@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from panicdb.backends.sqlite.ddl import column_collations, fold
+from panicdb.errors import SourceError
 from panicdb.values import Catalog, CatalogTable, Kind, Link
 
 ROWID_NAMES = ("_rowid_", "rowid", "oid")
@@ -124,6 +125,11 @@ class CatalogReader:
     ) -> sa.Table:
         collations = self._collations(listed.name)
         table = sa.Table(listed.name, self._metadata, schema=self._schema, quote=True)
+        if not all(column.name for column in columns):
+            raise SourceError(
+                f"table {listed.name!r} has a column without a name",
+                hint="ALTER TABLE ... RENAME COLUMN gives it one",
+            )
         for column in columns:
             info = {
                 "affinity": affinity(column.declared, strict=listed.strict),

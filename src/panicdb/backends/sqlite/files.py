@@ -15,6 +15,7 @@ SIDECARS = ("-wal", "-shm", "-journal")
 OLDEST_SQLITE = (3, 37, 0)
 """`PRAGMA table_list`, which tells shadow tables and STRICT apart, is in SQLite since this release."""
 
+_ADDITION = re.compile(r"no such (module|collation sequence|function)\b")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 
 
@@ -99,8 +100,18 @@ def is_full(error: BaseException) -> bool:
     return error_name(error) == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT)
 
 
+def is_addition(error: BaseException) -> bool:
+    """Tell whether something is missing that an application adds to SQLite, and that SQLite alone does not have."""
+    return _ADDITION.match(str(error)) is not None
+
+
 def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     """Turn an error of the driver while `doing` something with `path` into words."""
+    if is_addition(error):
+        return SourceError(
+            f"{path}: {error}",
+            hint="only the application that made the database has it: panicdb knows what SQLite alone knows",
+        )
     name = error_name(error)
     for prefix, (kind, text, hint) in _EXPLANATIONS.items():
         if name.startswith(prefix):
@@ -108,7 +119,9 @@ def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     return TransferError(f"{path}: {doing} failed: {error}")
 
 
-_WAL_IN_CLOSED_DIRECTORY = "the database is in WAL mode, and the -wal and -shm files it needs can't be made there"
+_WAL_IN_CLOSED_DIRECTORY = (
+    "the database is in WAL mode, and the -wal and -shm files it needs can't be made there"
+)
 _OPEN_DIRECTORY = "give write permission on the directory, or copy the database where you have it"
 _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
     "SQLITE_NOTADB": (

@@ -252,11 +252,14 @@ def finish(connection: sa.Connection, source: Source, later: Sequence[SchemaObje
     """Create what had to wait, rebuild, and set counters, statistics and header fields as the source has them."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     create_objects(connection, [item for item in later if item.kind == "index"])
+    create_objects(connection, [item for item in later if item.kind == "view"])
     for virtual in source.virtual:
+        name = quote(virtual.name)
+        for setting in virtual.settings:
+            connection.exec_driver_sql(f"INSERT INTO {name} ({name}, rank) VALUES (?, ?)", setting)
         if virtual.way is Way.REBUILD:
-            name = quote(virtual.name)
             connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
-    create_objects(connection, [item for item in later if item.kind != "index"])
+    create_objects(connection, [item for item in later if item.kind == "trigger"])
     _set_sequences(connection, source.sequences)
     if source.statistics is not None:
         _set_statistics(connection, source.statistics, whole=whole)
@@ -288,7 +291,7 @@ def _set_statistics(connection: sa.Connection, rows: tuple[tuple[Any, ...], ...]
 
 
 def _same_layout(entry: CatalogTable) -> bool:
-    """`SELECT *` gives the stored columns; it keeps hidden rowids only where a primary key's index comes with the table."""
+    """`SELECT *` gives the stored columns; it keeps hidden rowids only where a key's index comes with the table."""
     plain = [column.name for column in entry.table.c if not column.system] == list(entry.stored)
     return plain and (not _rowid_to_keep(entry) or bool(entry.primary_key))
 

@@ -9,8 +9,9 @@ import shutil
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -30,14 +31,17 @@ _RENAME_EXCL = 0x0004
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 LONGEST_NAME = 200
 """File systems take 255 bytes; beyond this the private directory's name is a hash."""
+GRACE_SECONDS = 1.0
+"""A killed run's child, which migrates, holds the lock until it has noticed; what holds it longer is at work."""
 
 
 class SQLiteStaging(Staging):
     """A database in a private directory on the target's own file system."""
 
-    def __init__(self, place: Place, directory: str, monitor: Monitor) -> None:
+    def __init__(self, place: Place, directory: str, lock: int, monitor: Monitor) -> None:
         self._place = place
         self._directory = directory
+        self._lock = lock
         self._path = os.path.join(directory, DATABASE)
         self._monitor = monitor
         self._source: loading.Source | None = None
@@ -50,11 +54,15 @@ class SQLiteStaging(Staging):
         try:
             loading.create_file(self._path, header)
         except (sqlite3.Error, OSError) as error:
-            raise self._explain(error) from error
+            raise self.explain(error) from error
 
     def directory(self) -> str:
         """See `Staging`."""
         return self._directory
+
+    def held(self) -> tuple[int, ...]:
+        """See `Staging`."""
+        return (self._lock,)
 
     def url(self) -> str:
         """See `Staging`."""
@@ -82,12 +90,13 @@ class SQLiteStaging(Staging):
             self._later = loading.put_aside(connection)
             return loading.clear_rows(connection, tables)
 
-    def load(self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int) -> None:
+    def load(
+        self, snapshot: Snapshot, steps: tuple[CopyStep, ...], monitor: Monitor, total: int, *, whole: bool
+    ) -> None:
         """See `Staging`."""
         assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - the method `attach` is planned for these only
         source, catalog = self._known(snapshot), snapshot.catalog.tables
         quote = snapshot.connection.dialect.identifier_preparer.quote_identifier
-        whole = all(step.keys is None for step in steps)
         extra = loading.copy_versions(quote, catalog) if self._copied else []
         extra += loading.copy_virtual(quote, source, catalog) if whole else []
         loading.Loader(snapshot, self._path, self._place, total).load(steps, extra, monitor)
@@ -119,7 +128,7 @@ class SQLiteStaging(Staging):
             _sync(os.path.dirname(target))
         except OSError as error:
             if files.is_full(error):
-                raise self._explain(error) from error
+                raise self.explain(error) from error
             raise TransferError(
                 f"{self._place.shown}: publishing failed: {error.strerror or error}",
                 hint="look at the directory of the target: its rights, its file system, its room",
@@ -156,14 +165,15 @@ class SQLiteStaging(Staging):
 
     @contextmanager
     def _building(self) -> Iterator[sa.Connection]:
-        with loading.building(self._path, self._monitor, self._explain) as connection:
+        with loading.building(self._path, self._monitor, self.explain) as connection:
             yield connection
 
-    def _explain(self, error: BaseException) -> BaseException:
+    def explain(self, error: BaseException) -> BaseException:
+        """Say in words what went wrong while the draft was built."""
         if files.is_full(error):
             return loading.disk_full(self._path, self._place, self.needed)
         known = files.explain(error, self._place.shown, "building")
-        return TransferError(known.message, hint=known.hint)
+        return known if files.is_addition(error) else TransferError(known.message, hint=known.hint)
 
     def _known(self, snapshot: Snapshot) -> loading.Source:
         """Read what belongs to the source once, while the snapshot lasts."""
@@ -233,11 +243,15 @@ def stage(place: Place, *, monitor: Monitor) -> Iterator[SQLiteStaging]:
     """Hold the private directory, temporary files of SQLite included; nothing of it stays."""
     directory = _private_directory(place)
     lock = _acquire(directory, place)
+    staging = SQLiteStaging(place, directory, lock, monitor)
     try:
         with _temporary_files_in(directory):
-            yield SQLiteStaging(place, directory, monitor)
+            yield staging
+    except (OSError, sqlite3.Error) as error:
+        raise staging.explain(error) from error
     finally:
-        _discard(directory, lock)
+        with suppress(OSError):  # what can't be removed now is left over, and the next run removes it
+            _discard(directory, lock)
 
 
 def _private_directory(place: Place) -> str:
@@ -258,10 +272,24 @@ def _acquire(directory: str, place: Place) -> int:
             raise TargetError(
                 f"{place.shown}: can't be made here: {error.strerror}", hint="choose another directory"
             ) from error
-        lock = _lock(directory, place)
-        if lock is not None:
-            _empty(directory)
-            return lock
+        try:
+            lock = _lock(directory, place)
+            if lock is not None:
+                return _emptied(directory, lock)
+        except OSError as error:
+            raise TargetError(
+                f"{place.shown}: {directory} can't be used: {error.strerror}",
+                hint="remove it, or choose another directory for the target",
+            ) from error
+
+
+def _emptied(directory: str, lock: int) -> int:
+    try:
+        _empty(directory)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _lock(directory: str, place: Place) -> int | None:
@@ -292,22 +320,29 @@ def _hold(descriptor: int, directory: str, place: Place) -> None:
             f"{place.shown}: {directory} belongs to another user",
             hint="remove it, or choose another directory",
         )
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise TargetError(
-            f"{place.shown}: another panicdb run is making this target",
-            hint="wait until it has finished",
-        ) from None
+    deadline = time.monotonic() + GRACE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TargetError(
+                    f"{place.shown}: another panicdb run is making this target",
+                    hint="wait until it has finished",
+                ) from None
+            time.sleep(GRACE_SECONDS / 50)
+        else:
+            return
 
 
 def _remove_left_over(place: Place) -> None:
     """A run that was killed right after publication leaves its directory beside the finished target."""
     directory = _private_directory(place)
     if os.path.isdir(directory) and not os.path.islink(directory):
-        lock = _lock(directory, place)
-        if lock is not None:
-            _discard(directory, lock)
+        with suppress(OSError):  # the target is refused in any case
+            lock = _lock(directory, place)
+            if lock is not None:
+                _discard(directory, lock)
 
 
 def _discard(directory: str, lock: int) -> None:

@@ -1,8 +1,9 @@
 """Virtual tables: indexes that a module keeps in shadow tables, which are never copied as data."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -32,6 +33,8 @@ class VirtualTable:
     name: str
     module: str
     way: Way
+    settings: tuple[tuple[str, Any], ...] = ()
+    """What its module was told by statements after its creation, such as FTS5's `rank`."""
 
 
 def read_virtual_tables(connection: sa.Connection, shown: str) -> tuple[VirtualTable, ...]:
@@ -39,7 +42,16 @@ def read_virtual_tables(connection: sa.Connection, shown: str) -> tuple[VirtualT
     rows = connection.exec_driver_sql(
         "SELECT name, sql FROM main.sqlite_master WHERE type = 'table' AND rootpage = 0 ORDER BY rowid"
     )
-    return tuple(_classify(str(name), str(sql), shown) for name, sql in rows)
+    tables = [_classify(str(name), str(sql), shown) for name, sql in rows]
+    return tuple(replace(each, settings=_settings(connection, each)) for each in tables)
+
+
+def _settings(connection: sa.Connection, virtual: VirtualTable) -> tuple[tuple[str, Any], ...]:
+    if virtual.module != "fts5":
+        return ()
+    name = connection.dialect.identifier_preparer.quote_identifier(f"{virtual.name}_config")
+    rows = connection.exec_driver_sql(f"SELECT k, v FROM main.{name} WHERE k <> 'version' ORDER BY k")
+    return tuple((str(key), value) for key, value in rows)
 
 
 def _classify(name: str, sql: str, shown: str) -> VirtualTable:
