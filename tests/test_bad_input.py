@@ -1,5 +1,6 @@
 """Bad input: one clear message, the right exit code, nothing lost, nothing half-made."""
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+import panicdb
+
 quick = pytest.mark.quick
 
 USAGE, REFUSED, FAILED = 2, 3, 4
@@ -32,6 +35,8 @@ CREATE TABLE pet (
 );
 CREATE TABLE seat (row INTEGER, place INTEGER, taken_by TEXT, PRIMARY KEY (row, place));
 CREATE TABLE nobody (id TEXT PRIMARY KEY);
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
+CREATE VIEW people AS SELECT * FROM person;
 INSERT INTO person VALUES ('anna-1', '{SECRET}', 'a'), ('anna-2', '{SECRET}', 'b'), ('bert-1', '{SECRET}', 'c');
 INSERT INTO pet VALUES (1, 'anna-1', 'bert-1', '{SECRET}'), (2, 'anna-2', 'bert-1', '{SECRET}');
 INSERT INTO seat VALUES (1, 1, '{SECRET}');
@@ -548,6 +553,8 @@ def test_rows_are_chosen_in_one_way(scene, more):
     ("arguments", "wants"),
     [
         (("1", "--root", "persons"), ("no table 'persons'", "person, pet")),
+        (("1", "--root", "people"), ("no table 'people'", "person, pet")),
+        (("x", "--root", "alembic_version"), ("'alembic_version' is a version table", "person, pet")),
         (
             ("anna", "--root", "person"),
             ("'anna'", "several keys of person", "anna-1, anna-2", "more characters"),
@@ -811,6 +818,17 @@ def test_rows_that_violate_foreign_keys_are_dropped_if_asked(scene):
     assert scene.run("verify", scene.source, scene.target).code == 0
 
 
+@quick
+def test_rows_that_their_own_schema_forbids_are_not_shown(scene):
+    """Such rows can be there: checks can be turned off."""
+    scene.execute(
+        "CREATE TABLE short (id INTEGER PRIMARY KEY, name TEXT CHECK (length(name) < 5));"
+        f"PRAGMA ignore_check_constraints = ON; INSERT INTO short VALUES (1, '{SECRET}'), (2, 'x')"
+    )
+    wants = ("target.db", "refused a row of the source", "short", "its own schema forbids")
+    scene.refuses(FAILED, "1", "--root", "short", wants=wants)
+
+
 ODD_TEXT = "CAST(x'6f6464ff80fe' AS TEXT)"
 
 
@@ -1024,14 +1042,16 @@ def test_a_receipt_may_lie_on_another_file_system(scene, monkeypatch):
 def across_devices(monkeypatch, folder):
     """Let nothing be renamed or linked into a folder from outside, as if it were another device."""
     for name in ("replace", "rename", "link"):
-        monkeypatch.setattr(os, name, refusing(getattr(os, name), str(folder)))
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), str(folder), errno.EXDEV, outside=True))
 
 
-def refusing(function, folder):
+def refusing(function, folder, number, *, outside):
+    """Let a move into a folder fail as the system does; only from outside of it, or from anywhere."""
+
     def call(source, target, *arguments, **options):
         inside = [os.path.abspath(path).startswith(folder) for path in (source, target)]
-        if inside == [False, True]:
-            raise OSError(18, "Invalid cross-device link")
+        if inside[1] and not (outside and inside[0]):
+            raise OSError(number, os.strerror(number))
         return function(source, target, *arguments, **options)
 
     return call
@@ -1047,6 +1067,33 @@ def test_another_run_that_makes_the_same_target_is_named(scene):
         scene.refuses(REFUSED, *ANNA, wants=("another panicdb run", "wait"))
     finally:
         os.close(holder)
+    assert scene.export(*ANNA).code == 0
+    assert sorted(os.listdir("out")) == ["target.db", "target.db.receipt.json"]
+
+
+@quick
+@pytest.mark.parametrize("links", [True, False])
+def test_a_target_that_appears_meanwhile_is_left_alone(scene, monkeypatch, links):
+    """With and without hard links, which some file systems lack."""
+    if not links:
+        monkeypatch.setattr(
+            os, "link", refusing(os.link, str(scene.target.parent), errno.EPERM, outside=False)
+        )
+
+    def appear(progress):
+        if progress.step == "publishing":
+            scene.target.write_bytes(b"mine")
+
+    with pytest.raises(panicdb.PanicDBError, match="appeared while the copy was made") as caught:
+        panicdb.export(str(scene.source), str(scene.target), roots=["anna-1"], root="person", progress=appear)
+    assert caught.value.exit_code == REFUSED
+    assert scene.target.read_bytes() == b"mine"
+    assert os.listdir("out") == ["target.db"]
+
+
+@quick
+def test_file_systems_without_hard_links_will_do(scene, monkeypatch):
+    monkeypatch.setattr(os, "link", refusing(os.link, str(scene.target.parent), errno.EPERM, outside=False))
     assert scene.export(*ANNA).code == 0
     assert sorted(os.listdir("out")) == ["target.db", "target.db.receipt.json"]
 

@@ -796,7 +796,8 @@ def lose_index_entry(path):
         entry = connection.execute("SELECT * FROM sqlite_master WHERE name = 'animal_keeper'").fetchone()
         connection.executescript(
             "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'animal_keeper';"
-            "PRAGMA writable_schema = RESET; DELETE FROM animal WHERE id = 4; INSERT INTO animal VALUES (5, 3, NULL, 'dog')"
+            "PRAGMA writable_schema = RESET; DELETE FROM animal WHERE id = 4;"
+            "INSERT INTO animal VALUES (5, 3, NULL, 'dog')"
         )
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)

@@ -227,7 +227,7 @@ def test_violations_are_listed_by_table_column_and_count(make_db):
     source = make_db(LAB + "UPDATE run SET model = 98; UPDATE step SET input = 99 WHERE id IN (1, 3);")
     with pytest.raises(ViolationError) as refusal, closure_of(source, "experiment", ids=("1",)):
         pass
-    assert "run(model) -> model: 2 rows" in str(refusal.value)
+    assert "run(model) -> model: 3 rows" in str(refusal.value)
     assert "step(input) -> step: 2 rows" in str(refusal.value)
 
 

@@ -241,7 +241,7 @@ def test_what_is_not_there_is_named_with_what_there_is(graph_of, text, words):
     ],
 )
 def test_a_policy_decides_in_which_directions_a_link_is_walked(graph_of, policy, down, up):
-    graph = graph_of(f"run.x->twin.id={policy}")
+    graph = graph_of(f"twin.id->run.id={policy}")
     number = len(graph.links) - 1
     assert (number in {edge.number for edge in graph.down_edges()}) is down
     assert (number in {edge.number for edge in graph.up_edges()}) is up

@@ -19,7 +19,10 @@ ENDLESS = "(WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SEL
 COSTLY_ROW = "length(hex(zeroblob(100000 + note % 2))) > 0"
 COSTLY_KEY = "length(hex(zeroblob(20000 + note % 2)))"
 ROOTS = "CREATE TABLE root (id INTEGER PRIMARY KEY); INSERT INTO root VALUES (1), (2);"
-ROWS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) INSERT INTO item SELECT i, 1, i FROM n;"
+ROWS = (
+    "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) "
+    "INSERT INTO item SELECT i, 1, i FROM n;"
+)
 ITEM = "CREATE TABLE item (id INTEGER PRIMARY KEY, root_id INTEGER REFERENCES root (id), note INTEGER{});"
 
 

@@ -111,7 +111,10 @@ def find_table(catalog: Catalog, name: str) -> CatalogTable:
         return alike[0]
     known = catalog.tables.get(name)
     if known is not None and known.kind is not Kind.ORDINARY:
-        raise SelectionError(f"{name!r} is a {known.kind} table: its rows are not selected")
+        raise SelectionError(
+            f"{name!r} is a {known.kind} table: its rows are not selected",
+            hint="tables: " + ", ".join(sorted(ordinary)),
+        )
     raise SelectionError(
         f"there is no table {name!r} in the source",
         hint="tables: " + ", ".join(sorted(ordinary)),

@@ -17,6 +17,8 @@ from panicdb.roots import ROOT
 from panicdb.values import CatalogTable, Link, Selection, Violations
 
 SAMPLED_ROWS = 200
+WEIGHED_FROM = 10_000_000
+"""Bytes of a source below which a table's share of rows is estimate enough."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _plan_table(closure: Closure, entry: CatalogTable, *, measure: bool) -> Tabl
     rows = counts.owned + counts.support
     nulled = {str(link): count for link, count in closure.nulled.items() if link.child == entry.name}
     source_rows = count_rows(closure.snapshot, entry)
-    size = _measure(closure, entry) if measure else _sample(closure, entry, rows)
+    size = _measure(closure, entry) if measure else _sample(closure, entry, rows, source_rows)
     return TablePlan(
         name=entry.name,
         rows=rows,
@@ -180,8 +182,11 @@ def _measure(closure: Closure, entry: CatalogTable) -> int:
     return closures.stored_bytes(closure.snapshot, entry, closure.keys[entry.name])
 
 
-def _sample(closure: Closure, entry: CatalogTable, rows: int) -> int:
-    """Weigh a few rows; good enough to show how far a load has come."""
+def _sample(closure: Closure, entry: CatalogTable, rows: int, source_rows: int) -> int:
+    """Weigh a few rows; good enough to show how far a load has come. What takes moments needs no weighing."""
+    if closure.snapshot.size() < WEIGHED_FROM:
+        tables = len(closure.snapshot.catalog.ordinary())
+        return closure.snapshot.size() * rows // max(source_rows, 1) // tables
     keys = closure.keys[entry.name]
     sample = sa.select(keys).limit(SAMPLED_ROWS).subquery("sample")
     size = closures.stored_bytes(closure.snapshot, entry, sample)

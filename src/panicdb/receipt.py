@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import panicdb
 from panicdb.errors import SourceError
 from panicdb.links import parse_link
 from panicdb.planner import Plan
-from panicdb.values import Selection, as_json
+from panicdb.values import Selection, Violations, as_json
 
 FORMAT = 1
 _WITHOUT_IT = "say which rows to expect: ids, --where SQL or --all"
@@ -133,23 +133,46 @@ def read_selection(path: str) -> Selection | None:
 
 
 def _selection_from(data: Mapping[str, Any], path: str) -> Selection | None:
-    chosen = data.get("selection")
-    if chosen is None:
-        return None
     try:
-        return Selection(
-            root=data["root"],
-            ids=tuple(chosen["ids"]),
-            where=chosen["where"],
-            all=chosen["all"],
-            whole_ids=True,
-            links=tuple(parse_link(text) for text in chosen["links"]),
-            exclude=tuple(chosen["exclude"]),
-            whole=tuple(chosen["whole"]),
-            violations=chosen["violations"],
-        )
+        chosen = data["selection"]
+        return None if chosen is None else _checked_selection(data["root"], chosen)
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{path}: the receipt's selection can't be read", hint=_WITHOUT_IT) from error
+
+
+def _checked_selection(root: Any, chosen: Mapping[str, Any]) -> Selection:
+    """A file may have been edited: nothing of it is taken for what it is not. Raises KeyError, TypeError, ValueError."""
+    ids, where, every = _texts(chosen["ids"]), chosen["where"], chosen["all"]
+    ways = (bool(ids), where is not None, every is True)
+    if (
+        ways.count(True) != 1
+        or every not in (True, False)
+        or chosen["violations"] not in get_args(Violations)
+    ):
+        raise ValueError(chosen)
+    return Selection(
+        root=_text(root),
+        ids=ids,
+        where=None if where is None else _text(where),
+        all=every,
+        whole_ids=True,
+        links=tuple(parse_link(text) for text in _texts(chosen["links"])),
+        exclude=_texts(chosen["exclude"]),
+        whole=_texts(chosen["whole"]),
+        violations=chosen["violations"],
+    )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return tuple(_text(each) for each in value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _with_whole_ids(selection: Selection, plan: Plan) -> Selection:

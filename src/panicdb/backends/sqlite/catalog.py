@@ -91,7 +91,7 @@ class CatalogReader:
                 "table_xinfo", name
             )
         ]
-        indexes = self._indexes(name)
+        indexes, collations = self._indexes(name), self._collations(name)
         rowid_key = () if listed.without_rowid else _rowid_alias(columns, indexes)
         physical = () if listed.without_rowid or listed.virtual else _physical_identity(columns)
         primary_key = tuple(
@@ -101,11 +101,11 @@ class CatalogReader:
         )
         return CatalogTable(
             name=name,
-            table=self._sa_table(listed, columns, physical, rowid_key),
+            table=self._sa_table(listed, columns, (physical, rowid_key), collations),
             kind=_kind(listed, columns),
             identity=primary_key
             if listed.without_rowid
-            else physical or rowid_key or _key_without_nulls(columns, indexes, self._collations(name)),
+            else physical or rowid_key or _key_without_nulls(columns, indexes, collations),
             stored=tuple(
                 column.name
                 for column in columns
@@ -113,17 +113,17 @@ class CatalogReader:
             ),
             primary_key=primary_key,
             unique_keys=_unique_keys(indexes, rowid_key),
-            indexes=_look_ups(columns, indexes, rowid_key, self._collations(name)),
+            indexes=_look_ups(columns, indexes, rowid_key, collations),
         )
 
     def _sa_table(
         self,
         listed: _Listed,
         columns: list[_Column],
-        physical: tuple[str, ...],
-        rowid_key: tuple[str, ...],
+        rowid_names: tuple[tuple[str, ...], tuple[str, ...]],
+        collations: Mapping[str, str],
     ) -> sa.Table:
-        collations = self._collations(listed.name)
+        physical, rowid_key = rowid_names
         table = sa.Table(listed.name, self._metadata, schema=self._schema, quote=True)
         if not all(column.name for column in columns):
             raise SourceError(

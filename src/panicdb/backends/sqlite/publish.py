@@ -427,7 +427,7 @@ def _link(draft: str, target: str, shown: str) -> None:
     try:
         os.link(draft, target)
     except FileExistsError:
-        raise TargetError(f"{shown}: appeared while the copy was made; it was left alone") from None
+        raise _appeared(shown) from None
     except OSError as error:
         if error.errno not in (
             errno.EPERM,
@@ -438,6 +438,12 @@ def _link(draft: str, target: str, shown: str) -> None:
         ):
             raise
         _rename_without_clobber(draft, target, shown)
+
+
+def _appeared(shown: str) -> TargetError:
+    return TargetError(
+        f"{shown}: appeared while the copy was made; it was left alone", hint="choose another name"
+    )
 
 
 def _rename_without_clobber(draft: str, target: str, shown: str) -> None:
@@ -452,5 +458,5 @@ def _rename_without_clobber(draft: str, target: str, shown: str) -> None:
         return
     number = ctypes.get_errno()
     if number == errno.EEXIST:
-        raise TargetError(f"{shown}: appeared while the copy was made; it was left alone")
+        raise _appeared(shown)
     raise OSError(number, os.strerror(number), target)
