@@ -26,7 +26,7 @@ Written by `make docs` from `panicdb --help`. Every option can come from the env
 
 def page() -> str:
     """Return the whole page."""
-    group = click.Context(panicdb, info_name="panicdb", terminal_width=100)
+    group = click.Context(panicdb, info_name="panicdb", terminal_width=100, **panicdb.context_settings)
     parts = [HEAD, _block("panicdb", panicdb.get_help(group))]
     for name, command in sorted(panicdb.commands.items()):
         context = click.Context(command, parent=group, info_name=name, terminal_width=100)

@@ -50,7 +50,9 @@ def keys(closure):
     """Return {table: [(rowid, owned)]}, empty ones left out."""
     found = {}
     for table in closure.keys.tables():
-        rows = closure.snapshot.connection.execute(sa.select(closure.keys[table].c.k0, closure.keys[table].c.owned))
+        rows = closure.snapshot.connection.execute(
+            sa.select(closure.keys[table].c.k0, closure.keys[table].c.owned)
+        )
         found[table] = sorted(tuple(row) for row in rows)
     return {table: rows for table, rows in found.items() if rows}
 
@@ -69,7 +71,11 @@ def test_owned_and_support_rows_are_told_apart(make_db):
 def test_each_row_is_explained_by_the_link_it_came_by(make_db):
     links = ("step.input=stay,null",)
     with closure_of(make_db(LAB), "experiment", *links, ids=("1",), whole=("setting",)) as (closure, _):
-        ways = {table: dict(closure.count(table).ways) for table in closure.keys.tables() if closure.count(table).ways}
+        ways = {
+            table: dict(closure.count(table).ways)
+            for table in closure.keys.tables()
+            if closure.count(table).ways
+        }
         assert ways == {
             "experiment": {"chosen": 1},
             "run": {"run.experiment->experiment.id": 2},
@@ -115,7 +121,13 @@ def test_a_chain_whose_rows_came_otherwise_costs_one_question(make_db):
 
 @pytest.mark.parametrize(
     ("root", "links"),
-    [("step", ()), ("last", ()), ("step", ("step.input=drop",)), ("last", ("step.input=null",)), ("last", ("step.input=refuse",))],
+    [
+        ("step", ()),
+        ("last", ()),
+        ("step", ("step.input=drop",)),
+        ("last", ("step.input=null",)),
+        ("last", ("step.input=refuse",)),
+    ],
 )
 def test_statements_do_not_grow_with_a_chain(make_db, root, links):
     counts = set()
@@ -211,15 +223,21 @@ def test_a_limit_on_rows_stops_collecting_soon_after(make_db):
         CREATE TABLE run (id INTEGER PRIMARY KEY);
         CREATE TABLE step (id INTEGER PRIMARY KEY, run INTEGER REFERENCES run);
         INSERT INTO run VALUES (1);
-        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO step SELECT i, 1 FROM n;
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+        INSERT INTO step SELECT i, 1 FROM n;
     """)
     place = databases.locate(str(source))
     with databases.open_source(place, timeout=1, monitor=Monitor()) as snapshot:
         root = Root(snapshot.catalog.tables["run"], "run")
         with pytest.raises(BudgetError):
             closures.compute(snapshot, root, Selection(root="run", all=True, max_rows=10))
-        tables = snapshot.connection.exec_driver_sql("SELECT name FROM temp.sqlite_master WHERE type = 'table'").all()
-        collected = [snapshot.connection.exec_driver_sql(f"SELECT count(*) FROM temp.{name}").scalar() for (name,) in tables]
+        tables = snapshot.connection.exec_driver_sql(
+            "SELECT name FROM temp.sqlite_master WHERE type = 'table'"
+        ).all()
+        collected = [
+            snapshot.connection.exec_driver_sql(f"SELECT count(*) FROM temp.{name}").scalar()
+            for (name,) in tables
+        ]
     assert 11 <= sum(collected) <= 12
 
 
@@ -232,7 +250,9 @@ def test_violations_are_listed_by_table_column_and_count(make_db):
 
 
 def test_the_key_of_a_table_that_hides_its_rowid_is_its_integer_key(make_db):
-    source = make_db("CREATE TABLE t (rowid TEXT, oid TEXT, _rowid_ TEXT, id INTEGER PRIMARY KEY); INSERT INTO t (id) VALUES (5);")
+    source = make_db(
+        "CREATE TABLE t (rowid TEXT, oid TEXT, _rowid_ TEXT, id INTEGER PRIMARY KEY); INSERT INTO t (id) VALUES (5);"
+    )
     with closure_of(source, "t", all=True) as (closure, _):
         assert closure.root.identity == ("id",)
         assert keys(closure) == {"t": [(5, 1)]}
@@ -243,8 +263,13 @@ def test_the_key_of_a_table_that_hides_its_rowid_is_its_integer_key(make_db):
 
 def test_a_plan_counts_rows_bytes_and_ways(make_db):
     source = make_db(LAB)
-    plan = panicdb.plan(str(source), root="experiment", roots=["1"], links=["step.input=stay,null"], whole=["setting"])
-    found = {table.name: (table.rows, table.owned, table.support, table.source_rows, table.whole) for table in plan.tables}
+    plan = panicdb.plan(
+        str(source), root="experiment", roots=["1"], links=["step.input=stay,null"], whole=["setting"]
+    )
+    found = {
+        table.name: (table.rows, table.owned, table.support, table.source_rows, table.whole)
+        for table in plan.tables
+    }
     assert found == {
         "experiment": (1, 1, 0, 2, False),
         "run": (2, 2, 0, 3, False),

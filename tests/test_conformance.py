@@ -85,13 +85,14 @@ class SQLite:
         return [row for row in self.query(place, "PRAGMA integrity_check") if row != ("ok",)]
 
     def dangling(self, place: Path) -> int:
-        """Count broken references as the engine itself finds them, table by table: a mismatched key is its own matter."""
+        """Count broken references as the engine finds them, table by table, where it can."""
         found = 0
         for table in self.tables(place):
             try:
                 found += len(self.query(place, f"PRAGMA foreign_key_check({self.quote(table)})"))
             except sqlite3.OperationalError as error:
-                assert "foreign key mismatch" in str(error)
+                if "foreign key mismatch" not in str(error):
+                    raise
         return found
 
     @staticmethod
@@ -137,7 +138,9 @@ def run(backend: SQLite, cli: Callable) -> Callable[[Case], None]:
         found = {key: backend.rows(target, *key.split(": ")) for key in case.rows}
         assert as_multisets(found) == as_multisets(case.rows)
         named = {key.split(": ")[0] for key in case.rows}
-        assert [table for table in backend.tables(target) if table not in named and backend.rows(target, table)] == []
+        assert [
+            table for table in backend.tables(target) if table not in named and backend.rows(target, table)
+        ] == []
         assert backend.complaints(target) == []
         assert backend.dangling(target) == case.dangling
         verified = cli("verify", source, target)
@@ -248,7 +251,8 @@ KEYS = [
         "two links between the same tables are two ways",
         """
         CREATE TABLE person (id INTEGER PRIMARY KEY);
-        CREATE TABLE letter (id INTEGER PRIMARY KEY, sender INTEGER REFERENCES person, reader INTEGER REFERENCES person);
+        CREATE TABLE letter (id INTEGER PRIMARY KEY, sender INTEGER REFERENCES person,
+            reader INTEGER REFERENCES person);
         INSERT INTO person VALUES (1), (2), (3), (4);
         INSERT INTO letter VALUES (1, 1, 2), (2, 3, 1), (3, 2, 3), (4, 4, 4);
         """,
@@ -765,7 +769,8 @@ INSERT INTO run VALUES (1), (2);
 CYCLES = [
     case(
         "a chain is followed down to its end",
-        CHAIN + "INSERT INTO step VALUES (1, NULL, NULL), (2, NULL, 1), (3, NULL, 2), (4, NULL, 3), (9, NULL, NULL);",
+        CHAIN
+        + "INSERT INTO step VALUES (1, NULL, NULL), (2, NULL, 1), (3, NULL, 2), (4, NULL, 3), (9, NULL, NULL);",
         "--root step 2",
         {"step": [(1, None, None), (2, None, 1), (3, None, 2), (4, None, 3)]},
     ),
@@ -783,14 +788,16 @@ CYCLES = [
     ),
     case(
         "rows that refer to each other in a ring",
-        CHAIN + "INSERT INTO step VALUES (1, NULL, 3), (2, NULL, 1), (3, NULL, 2), (4, NULL, 5), (5, NULL, 4);",
+        CHAIN
+        + "INSERT INTO step VALUES (1, NULL, 3), (2, NULL, 1), (3, NULL, 2), (4, NULL, 5), (5, NULL, 4);",
         "--root step 2",
         {"step": [(1, None, 3), (2, None, 1), (3, None, 2)]},
     ),
     case(
         "two self links cross",
         """
-        CREATE TABLE person (id INTEGER PRIMARY KEY, mother INTEGER REFERENCES person, father INTEGER REFERENCES person);
+        CREATE TABLE person (id INTEGER PRIMARY KEY, mother INTEGER REFERENCES person,
+            father INTEGER REFERENCES person);
         INSERT INTO person VALUES (1, NULL, NULL), (2, NULL, NULL), (3, 1, 2), (4, 3, NULL), (5, NULL, 4), (6, NULL, 7),
             (7, NULL, NULL), (8, 7, 5);
         """,
@@ -812,7 +819,8 @@ CYCLES = [
         """
         CREATE TABLE node (tree TEXT, n INTEGER, up_tree TEXT, up_n INTEGER, PRIMARY KEY (tree, n),
             FOREIGN KEY (up_tree, up_n) REFERENCES node) WITHOUT ROWID;
-        INSERT INTO node VALUES ('a', 1, NULL, NULL), ('a', 2, 'a', 1), ('b', 1, 'a', 2), ('b', 2, 'b', 9), ('b', 9, NULL, 1);
+        INSERT INTO node VALUES ('a', 1, NULL, NULL), ('a', 2, 'a', 1), ('b', 1, 'a', 2), ('b', 2, 'b', 9),
+            ('b', 9, NULL, 1);
         """,
         "--root node --where \"tree = 'a' AND n = 1\"",
         {"node": [("a", 1, None, None), ("a", 2, "a", 1), ("b", 1, "a", 2)]},
@@ -899,7 +907,8 @@ SHARED = """
 CREATE TABLE maker (id INTEGER PRIMARY KEY);
 CREATE TABLE model (id INTEGER PRIMARY KEY, maker INTEGER REFERENCES maker);
 CREATE TABLE experiment (id INTEGER PRIMARY KEY, model INTEGER REFERENCES model);
-CREATE TABLE run (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL REFERENCES experiment, model INTEGER REFERENCES model);
+CREATE TABLE run (id INTEGER PRIMARY KEY, experiment INTEGER NOT NULL REFERENCES experiment,
+    model INTEGER REFERENCES model);
 CREATE TABLE image (id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run);
 INSERT INTO maker VALUES (1), (2), (3);
 INSERT INTO model VALUES (1, 1), (2, 1), (3, 3);
@@ -1067,7 +1076,8 @@ POLICIES = [
     ),
     case(
         "drop keeps what leads to owned rows",
-        CHAIN + "INSERT INTO step VALUES (1, 1, NULL), (2, 1, 1), (3, 2, 2), (4, 2, 3), (5, 2, NULL), (6, 2, 5);",
+        CHAIN
+        + "INSERT INTO step VALUES (1, 1, NULL), (2, 1, 1), (3, 2, 2), (4, 2, 3), (5, 2, NULL), (6, 2, 5);",
         "--root run 2 --link step.input=drop",
         {"run": [(2,)], "step": [(5, 2, None), (6, 2, 5)]},
     ),
@@ -1209,8 +1219,12 @@ POLICIES = [
         "run.id is no foreign key",
         "run.experiment->experiment.id",
     ),
-    refusal("a table that is not there", SHARED, "--root run 11 --link runs.id=stay", "there is no table 'runs'"),
-    refusal("a column that is not there", SHARED, "--root run 11 --link run.x=stay", "there is no column 'x'"),
+    refusal(
+        "a table that is not there", SHARED, "--root run 11 --link runs.id=stay", "there is no table 'runs'"
+    ),
+    refusal(
+        "a column that is not there", SHARED, "--root run 11 --link run.x=stay", "there is no column 'x'"
+    ),
 ]
 
 # Virtual links, which may also `leave`
@@ -1301,13 +1315,18 @@ VIRTUAL = [
 # What is chosen, left out and taken whole
 
 CHOICES = [
-    case("all rows", SHARED, "--root maker --all", {
-        "maker": [(1,), (2,), (3,)],
-        "model": [(1, 1), (2, 1), (3, 3)],
-        "experiment": [(1, 1), (2, 1), (3, None)],
-        "run": [(11, 1, 1), (12, 1, 2), (13, 1, None), (21, 2, 1), (31, 3, 3)],
-        "image": [(111, 11), (112, 11), (121, 12), (211, 21)],
-    }),
+    case(
+        "all rows",
+        SHARED,
+        "--root maker --all",
+        {
+            "maker": [(1,), (2,), (3,)],
+            "model": [(1, 1), (2, 1), (3, 3)],
+            "experiment": [(1, 1), (2, 1), (3, None)],
+            "run": [(11, 1, 1), (12, 1, 2), (13, 1, None), (21, 2, 1), (31, 3, 3)],
+            "image": [(111, 11), (112, 11), (121, 12), (211, 21)],
+        },
+    ),
     case(
         "a condition, with a comment, a colon and a percent sign",
         """
@@ -1323,7 +1342,12 @@ CHOICES = [
         "--root experiment --where 'id NOT IN (SELECT experiment FROM run WHERE model IS NOT NULL) OR id = 3'",
         {"experiment": [(3, None)], "run": [(31, 3, 3)], "model": [(3, 3)], "maker": [(3,)]},
     ),
-    refusal("a condition that chooses nothing", SHARED, "--root run --where 'id > 99'", "no row of run was chosen by --where"),
+    refusal(
+        "a condition that chooses nothing",
+        SHARED,
+        "--root run --where 'id > 99'",
+        "no row of run was chosen by --where",
+    ),
     refusal("a condition that is no SQL", SHARED, "--root run --where 'id >'", "--where can't be evaluated"),
     refusal(
         "a condition that ends and begins something else",
@@ -1331,9 +1355,13 @@ CHOICES = [
         "--root run --where '1); DELETE FROM run; --'",
         "--where can't be evaluated",
     ),
-    refusal("an empty root table", "CREATE TABLE run (id INTEGER PRIMARY KEY);", "--root run --all", "it is empty"),
+    refusal(
+        "an empty root table", "CREATE TABLE run (id INTEGER PRIMARY KEY);", "--root run --all", "it is empty"
+    ),
     refusal("a root that is not there", SHARED, "--root run 99", "run row 99 not found in source database"),
-    refusal("one of the roots is not there", SHARED, "--root run 11 99", "run row 99 not found in source database"),
+    refusal(
+        "one of the roots is not there", SHARED, "--root run 11 99", "run row 99 not found in source database"
+    ),
     refusal("a word for an integer key", SHARED, "--root run eleven", "'eleven' can't be a key of run"),
     refusal("an underscore is no digit", SHARED, "--root run 1_1", "can't be a key of run"),
     refusal(
@@ -1389,7 +1417,8 @@ CHOICES = [
     ),
     case(
         "whole for a table that no link reaches",
-        SHARED + "CREATE TABLE setting (name TEXT, value TEXT); INSERT INTO setting VALUES ('a', 'b'), ('a', 'b');",
+        SHARED
+        + "CREATE TABLE setting (name TEXT, value TEXT); INSERT INTO setting VALUES ('a', 'b'), ('a', 'b');",
         "--root experiment 3 --whole setting",
         {
             "experiment": [(3, None)],
@@ -1428,11 +1457,24 @@ CHOICES = [
         "--root experiment 1 --exclude model --link experiment.model=null --link run.model=drop",
         {"experiment": [(1, None)], "run": [(13, 1, None)]},
     ),
-    refusal("the root table can't be excluded", SHARED, "--root run 11 --exclude run", "'run' can't be excluded"),
-    refusal("excluded and whole", SHARED, "--root run 11 --exclude maker --whole maker", "both excluded and wanted whole"),
-    refusal("an unknown table to exclude", SHARED, "--root run 11 --exclude makers", "there is no table 'makers'"),
-    refusal("an unknown table to take whole", SHARED, "--root run 11 --whole makers", "there is no table 'makers'"),
-    refusal("an unknown root table", SHARED, "--root runs 11", "there is no table 'runs'", "tables: experiment"),
+    refusal(
+        "the root table can't be excluded", SHARED, "--root run 11 --exclude run", "'run' can't be excluded"
+    ),
+    refusal(
+        "excluded and whole",
+        SHARED,
+        "--root run 11 --exclude maker --whole maker",
+        "both excluded and wanted whole",
+    ),
+    refusal(
+        "an unknown table to exclude", SHARED, "--root run 11 --exclude makers", "there is no table 'makers'"
+    ),
+    refusal(
+        "an unknown table to take whole", SHARED, "--root run 11 --whole makers", "there is no table 'makers'"
+    ),
+    refusal(
+        "an unknown root table", SHARED, "--root runs 11", "there is no table 'runs'", "tables: experiment"
+    ),
     case(
         "exactly as many rows as allowed",
         SHARED,
@@ -1713,7 +1755,12 @@ def exported_chain(backend, cli, length, *, run_at, options=()):
 
 @pytest.mark.parametrize(
     ("end", "options"),
-    [("first", ()), ("last", ()), ("first", ("--link", "step.input=drop")), ("last", ("--link", "step.input=null"))],
+    [
+        ("first", ()),
+        ("last", ()),
+        ("first", ("--link", "step.input=drop")),
+        ("last", ("--link", "step.input=null")),
+    ],
     ids=["down", "up", "down with drop", "cut"],
 )
 def test_a_chain_takes_as_many_statements_as_it_likes_rows(backend, cli, end, options):
@@ -1751,7 +1798,9 @@ def test_a_cycle_of_three_tables_takes_as_many_statements_as_it_likes_turns(back
         with backend.counting_statements() as statements:
             done = cli("export", source, target, "1", "--root", "a", "--no-receipt")
         assert done.exit_code == 0, done.output
-        found = backend.query(target, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), count(*) FROM c")
+        found = backend.query(
+            target, "SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), count(*) FROM c"
+        )
         assert found == [(turns, turns, turns)]
         target.unlink()
         counts.add(len(statements))
@@ -1765,7 +1814,9 @@ def test_the_order_of_roots_is_irrelevant_and_a_second_export_is_the_same(backen
         target = backend.target()
         done = cli("export", source, target, *order, "--root", "run", "--no-receipt")
         assert done.exit_code == 0, done.output
-        contents.append({table: sorted(map(repr, backend.rows(target, table))) for table in backend.tables(target)})
+        contents.append(
+            {table: sorted(map(repr, backend.rows(target, table))) for table in backend.tables(target)}
+        )
         target.unlink()
     assert contents[0] == contents[1] == contents[2]
     assert contents[0]["run"] == ["(11, 1, 1)", "(21, 2, 1)", "(31, 3, 3)"]

@@ -87,7 +87,9 @@ def test_what_is_no_link_is_refused_with_a_hint(text):
 
 
 NAMES = st.text(
-    st.sampled_from(string.ascii_letters + string.digits + "_ .,=->\"'`[]\n\t%:;()🐘é\\"), min_size=1, max_size=8
+    st.sampled_from(string.ascii_letters + string.digits + "_ .,=->\"'`[]\n\t%:;()🐘é\\"),
+    min_size=1,
+    max_size=8,
 )
 SIDES = st.integers(1, 3).flatmap(
     lambda width: st.tuples(
@@ -114,8 +116,9 @@ def test_whatever_the_names_an_option_is_read_as_it_is_spelled(sides, policy):
 SCHEMA = """
 CREATE TABLE Lab (Id INTEGER PRIMARY KEY, code TEXT UNIQUE);
 CREATE TABLE plate (a INTEGER, b INTEGER, PRIMARY KEY (a, b));
-CREATE TABLE run (id INTEGER PRIMARY KEY, lab INTEGER REFERENCES LAB (id), x INTEGER, y INTEGER, self INTEGER REFERENCES run,
-    code TEXT REFERENCES lab (CODE), both INTEGER REFERENCES lab REFERENCES run, FOREIGN KEY (x, y) REFERENCES plate (a, b));
+CREATE TABLE run (id INTEGER PRIMARY KEY, lab INTEGER REFERENCES LAB (id), x INTEGER, y INTEGER,
+    self INTEGER REFERENCES run, code TEXT REFERENCES lab (CODE), both INTEGER REFERENCES lab REFERENCES run,
+    FOREIGN KEY (x, y) REFERENCES plate (a, b));
 CREATE TABLE RUN2 (gone INTEGER REFERENCES missing (id), wrong INTEGER REFERENCES lab (no_such));
 CREATE TABLE twin (id INTEGER);
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL);
@@ -184,7 +187,12 @@ def test_an_option_finds_its_declared_link(graph_of, text, found):
 
 @pytest.mark.parametrize(
     "text",
-    ["run.x->lab.id=follow", "run.y,x->plate.a,b=follow", "run.lab->twin.id=follow", "twin.id->twin.id=follow"],
+    [
+        "run.x->lab.id=follow",
+        "run.y,x->plate.a,b=follow",
+        "run.lab->twin.id=follow",
+        "twin.id->twin.id=follow",
+    ],
 )
 def test_an_option_with_an_arrow_declares_what_is_not_there(graph_of, text):
     graph = graph_of(text, text)
@@ -195,7 +203,9 @@ def test_an_option_with_an_arrow_declares_what_is_not_there(graph_of, text):
 
 def test_the_last_word_on_a_link_counts(graph_of):
     graph = graph_of("run.lab=drop", "RUN.lab->Lab.id=stay,null")
-    assert {str(link): str(policy) for link, policy in graph.policies.items()} == {"run.lab->Lab.Id": "stay,null"}
+    assert {str(link): str(policy) for link, policy in graph.policies.items()} == {
+        "run.lab->Lab.Id": "stay,null"
+    }
 
 
 @pytest.mark.parametrize(
@@ -295,7 +305,16 @@ def naive_reach(start, pairs):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a>a", "a>b", "a>b b>a", "a>b b>c c>a", "a>b b>c c>b c>d", "a>b a>c b>d c>d d>d", "a>b c>d d>c e>e b>c"],
+    [
+        "",
+        "a>a",
+        "a>b",
+        "a>b b>a",
+        "a>b b>c c>a",
+        "a>b b>c c>b c>d",
+        "a>b a>c b>d c>d d>d",
+        "a>b c>d d>c e>e b>c",
+    ],
 )
 def test_components_of_small_graphs(text):
     check_components([tuple(edge.split(">")) for edge in text.split()])
@@ -306,7 +325,9 @@ def test_components_of_random_graphs():
     for _ in range(300):
         size = dice.randint(1, 9)
         tables = [f"t{n}" for n in range(size)]
-        check_components([(dice.choice(tables), dice.choice(tables)) for _ in range(dice.randint(1, 2 * size))])
+        check_components(
+            [(dice.choice(tables), dice.choice(tables)) for _ in range(dice.randint(1, 2 * size))]
+        )
 
 
 def test_components_of_a_long_chain_and_of_a_long_ring():

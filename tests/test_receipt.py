@@ -17,12 +17,14 @@ SECRETS = ("s3cret-text", "s3cret-label", "73656372", "424242", "s3cret-nulled")
 LAB = """
 CREATE TABLE lab (id TEXT PRIMARY KEY, name TEXT);
 CREATE TABLE model (id INTEGER PRIMARY KEY, name TEXT);
-CREATE TABLE run (id INTEGER PRIMARY KEY, lab TEXT REFERENCES lab, model INTEGER REFERENCES model, seed INTEGER, data BLOB);
+CREATE TABLE run (id INTEGER PRIMARY KEY, lab TEXT REFERENCES lab, model INTEGER REFERENCES model, seed INTEGER,
+    data BLOB);
 CREATE TABLE setting (name TEXT);
 CREATE TABLE log (line TEXT, run INTEGER);
 INSERT INTO lab VALUES ('bern-1', 's3cret-text'), ('oslo-2', 's3cret-label');
 INSERT INTO model VALUES (1, 's3cret-nulled');
-INSERT INTO run VALUES (1, 'bern-1', 1, 424242, x'73656372'), (2, 'oslo-2', 7, 424242, NULL), (3, 'bern-1', NULL, 0, NULL);
+INSERT INTO run VALUES (1, 'bern-1', 1, 424242, x'73656372'), (2, 'oslo-2', 7, 424242, NULL),
+    (3, 'bern-1', NULL, 0, NULL);
 INSERT INTO setting VALUES ('s3cret-text');
 INSERT INTO log VALUES ('s3cret-text', 1), ('s3cret-text', 2);
 """
@@ -139,7 +141,9 @@ SELECTIONS = [
         root="lab",
         all=True,
         whole_ids=True,
-        links=tuple(map(parse_link, ('"a b"."c,d"->"->"."=""x"=stay,null', "a.b=refuse", "a.x,y->b.u,v=leave"))),
+        links=tuple(
+            map(parse_link, ('"a b"."c,d"->"->"."=""x"=stay,null', "a.b=refuse", "a.x,y->b.u,v=leave"))
+        ),
         exclude=("log", "odd name"),
         whole=("setting",),
         violations="drop",
@@ -232,9 +236,11 @@ def test_a_receipt_that_can_not_be_read_is_refused(tmp_path, kind):
         ("selection.violations", None),
     ],
 )
-def test_a_receipt_that_was_edited_to_nonsense_is_refused(exported, key, value):
-    _, path = exported
-    held = json.loads(path.read_text(encoding="utf-8"))
+def test_a_receipt_that_was_edited_to_nonsense_is_refused(tmp_path, key, value):
+    held = readable_receipt()
+    path = tmp_path / "receipt.json"
+    path.write_text(json.dumps(held), encoding="utf-8")
+    assert read_selection(str(path)) is not None
     *way, last = key.split(".")
     place = held[way[0]] if way else held
     place[last] = value
@@ -243,10 +249,15 @@ def test_a_receipt_that_was_edited_to_nonsense_is_refused(exported, key, value):
         read_selection(str(path))
 
 
-def test_a_receipt_without_its_selection_is_not_taken_for_that_of_a_clone(exported):
-    _, path = exported
-    held = json.loads(path.read_text(encoding="utf-8"))
+def test_a_receipt_without_its_selection_is_not_taken_for_that_of_a_clone(tmp_path):
+    held = readable_receipt()
     del held["selection"]
+    path = tmp_path / "receipt.json"
     path.write_text(json.dumps(held), encoding="utf-8")
     with pytest.raises(SourceError, match="the receipt's selection can't be read"):
         read_selection(str(path))
+
+
+def readable_receipt():
+    chosen = Selection(root="lab", ids=("bern-1",), links=(parse_link("run.model=null"),), whole=("setting",))
+    return {"panicdb_receipt": FORMAT, "root": "lab", "selection": selection_as_dict(chosen)}

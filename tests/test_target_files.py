@@ -1,4 +1,4 @@
-"""The target as a file: header, mode, schema objects, indexes of other modules, counters, bytes; and the source left alone."""
+"""The target as a file: header, mode, definitions, indexes of other modules, counters, bytes; the source left alone."""
 
 import hashlib
 import json
@@ -66,7 +66,9 @@ def execute(path: Path, *statements: str) -> None:
 
 def objects(path: Path) -> set[tuple]:
     """Every object with its definition, letter for letter."""
-    return set(query(path, "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence'"))
+    return set(
+        query(path, "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence'")
+    )
 
 
 def stored(path: Path, table: str) -> list[str]:
@@ -102,7 +104,9 @@ def test_page_size(make_db, copy, size):
 @pytest.mark.quick
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
 def test_encoding(make_db, copy, encoding):
-    source = make_db(f"PRAGMA encoding = '{encoding}'; {ROOM} UPDATE lab SET name = 'Zürich 🐘' WHERE id = 1;")
+    source = make_db(
+        f"PRAGMA encoding = '{encoding}'; {ROOM} UPDATE lab SET name = 'Zürich 🐘' WHERE id = 1;"
+    )
     target = copy(source, root="lab", where="name LIKE '%ürich%'")
     assert query(target, "PRAGMA encoding") == [(encoding,)]
     assert query(target, "SELECT * FROM lab") == [(1, "Zürich 🐘")]
@@ -162,7 +166,12 @@ def test_the_header_survives_the_way_over_migrations(experiments_db, tmp_path, c
         connection.execute("VACUUM")
     target = copy(source, where="true")
     assert receipt(target)["schema"]["method"] == "migrations"
-    for pragma, value in (("page_size", 2048), ("auto_vacuum", 1), ("user_version", 5), ("application_id", 6)):
+    for pragma, value in (
+        ("page_size", 2048),
+        ("auto_vacuum", 1),
+        ("user_version", 5),
+        ("application_id", 6),
+    ):
         assert query(target, f"PRAGMA {pragma}") == [(value,)]
 
 
@@ -203,7 +212,8 @@ def test_triggers_do_not_fire_during_the_load_and_work_afterwards(make_db, copy,
 @pytest.mark.quick
 def test_deeply_nested_views(make_db, copy):
     views = "".join(
-        f"CREATE VIEW v{n} AS SELECT id, name FROM {f'v{n - 1}' if n else 'lab'} WHERE id > 0;" for n in range(60)
+        f"CREATE VIEW v{n} AS SELECT id, name FROM {f'v{n - 1}' if n else 'lab'} WHERE id > 0;"
+        for n in range(60)
     )
     target = copy(make_db(ROOM + views), root="lab", roots=["2"])
     assert query(target, "SELECT * FROM v59") == [(2, "Oslo")]
@@ -232,7 +242,8 @@ def test_fts5_with_content_of_its_own(make_db, copy):
     target = copy(
         make_db("""
             CREATE VIRTUAL TABLE words USING fts5(title, body UNINDEXED, tokenize = 'porter unicode61', prefix = '2 3');
-            INSERT INTO words (rowid, title, body) VALUES (7, 'running dogs', 'x'), (900, 'cats', 'running'), (901, 'ran', NULL);
+            INSERT INTO words (rowid, title, body) VALUES (7, 'running dogs', 'x'), (900, 'cats', 'running'),
+                (901, 'ran', NULL);
             DELETE FROM words WHERE rowid = 901;
         """)
     )
@@ -266,7 +277,8 @@ def test_full_text_over_a_table_is_rebuilt_over_the_rows_that_came(make_db, copy
         create = "CREATE VIRTUAL TABLE words USING fts5(title, body, content='page', content_rowid=id);"
     else:
         # FTS3 knows no `content`: it keeps a copy of its own.
-        create = f"CREATE VIRTUAL TABLE words USING {module}(title, body{', content=page' if module == 'fts4' else ''});"
+        content = ", content=page" if module == "fts4" else ""
+        create = f"CREATE VIRTUAL TABLE words USING {module}(title, body{content});"
     filled = (
         "INSERT INTO words (rowid, title, body) SELECT id, title, body FROM page;"
         "CREATE TRIGGER page_in AFTER INSERT ON page BEGIN"
@@ -301,11 +313,14 @@ def test_full_text_over_a_view(make_db, copy):
 def test_fts4_with_content_of_its_own_and_options(make_db, copy):
     target = copy(
         make_db("""
-            CREATE VIRTUAL TABLE words USING fts4(title, body, tokenize=porter, prefix="2,4", notindexed=body, order=desc);
+            CREATE VIRTUAL TABLE words USING
+                fts4(title, body, tokenize=porter, prefix="2,4", notindexed=body, order=desc);
             INSERT INTO words (docid, title, body) VALUES (7, 'running dogs', 'cats'), (900, 'cats', 'x');
         """)
     )
-    assert query(target, "SELECT docid, * FROM words WHERE words MATCH 'run'") == [(7, "running dogs", "cats")]
+    assert query(target, "SELECT docid, * FROM words WHERE words MATCH 'run'") == [
+        (7, "running dogs", "cats")
+    ]
     assert query(target, "SELECT docid FROM words WHERE words MATCH 'ca*'") == [(900,)]
 
 
@@ -374,7 +389,9 @@ def test_shadow_tables_are_no_data(make_db, copy):
     ],
 )
 @pytest.mark.parametrize("choice", [{}, {"root": "lab", "roots": ["1"]}], ids=["clone", "export"])
-def test_what_can_not_be_rebuilt_is_refused_before_anything_is_written(make_db, tmp_path, table, words, choice):
+def test_what_can_not_be_rebuilt_is_refused_before_anything_is_written(
+    make_db, tmp_path, table, words, choice
+):
     if table == "an unknown module":
         table = (
             "PRAGMA writable_schema = ON; INSERT INTO sqlite_master VALUES"
@@ -391,7 +408,12 @@ def test_what_can_not_be_rebuilt_is_refused_before_anything_is_written(make_db, 
 
 # Statistics and counters
 
-STATISTICS = f"{ROOM} CREATE INDEX run_lab ON run (lab); CREATE INDEX run_note ON run (note) WHERE note IS NOT NULL; ANALYZE;"
+STATISTICS = f"""
+{ROOM}
+CREATE INDEX run_lab ON run (lab);
+CREATE INDEX run_note ON run (note) WHERE note IS NOT NULL;
+ANALYZE;
+"""
 
 
 @pytest.mark.quick
@@ -458,21 +480,27 @@ def test_odd_counters_do_what_they_did(make_db, copy, value):
 def test_values_arrive_byte_for_byte(make_db, copy, encoding):
     source = make_db(f"""
         PRAGMA encoding = '{encoding}';
-        CREATE TABLE odd (id INTEGER PRIMARY KEY, value, real REAL, integer INTEGER, text TEXT, numeric NUMERIC, blob BLOB);
+        CREATE TABLE odd (id INTEGER PRIMARY KEY, value, real REAL, integer INTEGER, text TEXT,
+            numeric NUMERIC, blob BLOB);
         INSERT INTO odd (value) VALUES
             (CAST(x'ff' AS TEXT)), (CAST(x'00d8' AS TEXT)), (CAST(x'd800' AS TEXT)), (CAST(x'c328a0' AS TEXT)),
             (CAST(x'e2' AS TEXT)), ('a' || char(0) || 'b'), (char(0)), (''), (x''), (NULL), (x'00'), (zeroblob(10)),
-            (9223372036854775807), (-9223372036854775808), (9223372036854775807.0), (1e300), (9e999), (-9e999), (-0.0), (0.0),
+            (9223372036854775807), (-9223372036854775808), (9223372036854775807.0), (1e300), (9e999), (-9e999),
+            (-0.0), (0.0),
             (5e-324), (0.1), ('0.10'), ('1e2'), (char(65279) || 'bom'), (char(1114111)), ('ü' || char(776));
         INSERT INTO odd (real, integer, text, numeric, blob) SELECT value, value, value, value, value FROM odd;
     """)
     with closing(sqlite3.connect(source)) as connection:
-        connection.executemany("INSERT INTO odd (value, real) VALUES (?, ?)", [(float("nan"), float("nan")), (-0.0, -0.0)])
+        connection.executemany(
+            "INSERT INTO odd (value, real) VALUES (?, ?)", [(float("nan"), float("nan")), (-0.0, -0.0)]
+        )
         connection.commit()
     everything = stored(source, "odd")
     for choice in ({}, {"root": "odd", "where": "true"}, {"root": "odd", "where": "id > 1"}):
         target = copy(source, **choice)
-        expected = [row for row in everything if choice.get("where") != "id > 1" or not row.startswith("(1, ")]
+        expected = [
+            row for row in everything if choice.get("where") != "id > 1" or not row.startswith("(1, ")
+        ]
         assert stored(target, "odd") == expected
         target.unlink()
 
@@ -588,52 +616,63 @@ def test_a_read_only_source_in_its_own_directory_is_enough(make_db, tmp_path):
 # Definitions
 
 
-@pytest.mark.quick
-@pytest.mark.parametrize(
-    "script",
-    [
-        """
+DEFINITIONS = {
+    "comments": """
         CREATE /* what */ TABLE -- a comment, with ( and '
           lab (id INTEGER /* ) */ PRIMARY KEY, -- the key
                name TEXT DEFAULT 'it''s -- no comment' /* last */
           ) -- after
           ;
         INSERT INTO lab (id) VALUES (1);
-        """,
-        "CREATE TABLE first (a INT, b TEXT); INSERT INTO first VALUES (1, 'x'), (2, 'y');"
-        "CREATE TABLE second AS SELECT a + 1, b AS \"the b\", count(*) FROM first GROUP BY a;",
-        """CREATE TABLE quoted (a TEXT DEFAULT "a string", b TEXT CHECK (b <> "no column"), "c" INT CHECK ("c" > 0));
-        INSERT INTO quoted (b, c) VALUES ('b', 1);""",
-        """CREATE TABLE t (a TEXT, b INT); CREATE INDEX low ON t (lower(a), b DESC) WHERE b > 0 AND a IS NOT NULL;
-        CREATE UNIQUE INDEX "odd index" ON t (a COLLATE NOCASE, (b + 1)); CREATE INDEX desc_b ON t (b DESC);
-        INSERT INTO t VALUES ('A', 1), ('b', -1), (NULL, 1), (NULL, 1);""",
-        """CREATE TABLE t (a INTEGER PRIMARY KEY ON CONFLICT REPLACE, b TEXT UNIQUE ON CONFLICT IGNORE NOT NULL ON CONFLICT FAIL,
-        CONSTRAINT "c d" CHECK (length(b) < 10)); INSERT INTO t VALUES (1, 'x'), (2, 'y');""",
-        """CREATE TABLE t (id INTEGER PRIMARY KEY, made TEXT DEFAULT CURRENT_TIMESTAMP, n INT DEFAULT (1 + 2),
-        r REAL DEFAULT -1.5, x BLOB DEFAULT x'00'); INSERT INTO t (id) VALUES (1);""",
-        "CREATE TABLE t (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID; INSERT INTO t VALUES (1, 'x'), ('1', x'00');",
-        "CREATE TABLE t (id INTEGER PRIMARY KEY, j TEXT, v AS (j || '!') STORED, w INT AS (length(j)) UNIQUE);"
-        "INSERT INTO t (j) VALUES ('a'), ('bb');",
-        'CREATE TABLE "" (a TEXT); INSERT INTO "" VALUES (\'nameless\');',
-        "CREATE TABLE t ([a b] INT, `c``d` INT, 'e''f' INT, \"g\"\"h\" INT); INSERT INTO t VALUES (1, 2, 3, 4);",
-        "CREATE TABLE Ünïcode (ключ INTEGER PRIMARY KEY, 鍵 TEXT); INSERT INTO Ünïcode VALUES (1, '値');",
-        "CREATE TABLE wide (" + ", ".join(f"c{n} INT" for n in range(1900)) + "); INSERT INTO wide (c0, c1899) VALUES (1, 2);",
-    ],
-    ids=[
-        "comments",
-        "created as a query",
-        "strings in double quotes",
-        "expression and partial indexes",
-        "conflict clauses",
-        "defaults",
-        "without rowid",
-        "generated columns",
-        "a table without a name",
-        "four ways to quote",
-        "letters",
-        "1900 columns",
-    ],
-)
+    """,
+    "created as a query": """
+        CREATE TABLE first (a INT, b TEXT);
+        INSERT INTO first VALUES (1, 'x'), (2, 'y');
+        CREATE TABLE second AS SELECT a + 1, b AS "the b", count(*) FROM first GROUP BY a;
+    """,
+    "strings in double quotes": """
+        CREATE TABLE quoted (a TEXT DEFAULT "a string", b TEXT CHECK (b <> "no column"), "c" INT CHECK ("c" > 0));
+        INSERT INTO quoted (b, c) VALUES ('b', 1);
+    """,
+    "expression and partial indexes": """
+        CREATE TABLE t (a TEXT, b INT);
+        CREATE INDEX low ON t (lower(a), b DESC) WHERE b > 0 AND a IS NOT NULL;
+        CREATE UNIQUE INDEX "odd index" ON t (a COLLATE NOCASE, (b + 1));
+        CREATE INDEX desc_b ON t (b DESC);
+        INSERT INTO t VALUES ('A', 1), ('b', -1), (NULL, 1), (NULL, 1);
+    """,
+    "conflict clauses": """
+        CREATE TABLE t (a INTEGER PRIMARY KEY ON CONFLICT REPLACE,
+            b TEXT UNIQUE ON CONFLICT IGNORE NOT NULL ON CONFLICT FAIL, CONSTRAINT "c d" CHECK (length(b) < 10));
+        INSERT INTO t VALUES (1, 'x'), (2, 'y');
+    """,
+    "defaults": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, made TEXT DEFAULT CURRENT_TIMESTAMP, n INT DEFAULT (1 + 2),
+            r REAL DEFAULT -1.5, x BLOB DEFAULT x'00');
+        INSERT INTO t (id) VALUES (1);
+    """,
+    "without rowid": """
+        CREATE TABLE t (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID;
+        INSERT INTO t VALUES (1, 'x'), ('1', x'00');
+    """,
+    "generated columns": """
+        CREATE TABLE t (id INTEGER PRIMARY KEY, j TEXT, v AS (j || '!') STORED, w INT AS (length(j)) UNIQUE);
+        INSERT INTO t (j) VALUES ('a'), ('bb');
+    """,
+    "a table without a name": """CREATE TABLE "" (a TEXT); INSERT INTO "" VALUES ('nameless');""",
+    "four ways to quote": """
+        CREATE TABLE t ([a b] INT, `c``d` INT, 'e''f' INT, "g""h" INT);
+        INSERT INTO t VALUES (1, 2, 3, 4);
+    """,
+    "letters": """
+        CREATE TABLE Ünïcode (ключ INTEGER PRIMARY KEY, 鍵 TEXT);
+        INSERT INTO Ünïcode VALUES (1, '値');
+    """,
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("script", DEFINITIONS.values(), ids=DEFINITIONS)
 def test_definitions_and_rows_are_the_same(make_db, copy, script):
     source = make_db(script)
     target = copy(source)
@@ -643,10 +682,10 @@ def test_definitions_and_rows_are_the_same(make_db, copy, script):
 
 
 @pytest.mark.quick
-def test_an_export_of_a_table_as_wide_as_can_be(make_db, copy):
-    columns = ", ".join(f"c{n} INT" for n in range(1998))
+def test_an_export_of_a_table_with_more_columns_than_an_expression_may_be_deep(make_db, copy):
+    columns = ", ".join(f"c{n} INT" for n in range(1100))
     source = make_db(
-        f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {columns}); INSERT INTO wide (id, c1997) VALUES (1, 5), (2, 6);"
+        f"CREATE TABLE wide (id INTEGER PRIMARY KEY, {columns}); INSERT INTO wide (id, c1099) VALUES (1, 5), (2, 6);"
     )
     target = copy(source, root="wide", roots=["2"])
     assert stored(target, "wide") == stored(source, "wide")[1:]
@@ -675,8 +714,12 @@ def test_rows_that_are_older_than_their_columns(make_db, copy, choice):
     """)
     target = copy(source, **choice)
     expected = [(1, "Bern", 12, "wet", 24), (2, "Oslo", 12, "wet", 24), (3, "Rome", 1, "dry", 2)]
-    assert query(target, "SELECT id, city, seats, kind, twice FROM lab") == (expected[:1] if choice else expected)
-    assert query(target, "SELECT * FROM attempt") == ([(11, 1), (12, 1)] if choice else [(11, 1), (12, 1), (21, 2)])
+    assert query(target, "SELECT id, city, seats, kind, twice FROM lab") == (
+        expected[:1] if choice else expected
+    )
+    assert query(target, "SELECT * FROM attempt") == (
+        [(11, 1), (12, 1)] if choice else [(11, 1), (12, 1), (21, 2)]
+    )
 
 
 def source_with(path: Path, prepare: Callable[[sqlite3.Connection], None], script: str) -> Path:
@@ -691,10 +734,16 @@ def source_with(path: Path, prepare: Callable[[sqlite3.Connection], None], scrip
     ("script", "word"),
     [
         ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT COLLATE german)", "german"),
-        ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX by_name ON word (name COLLATE german)", "german"),
+        (
+            "CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX by_name ON word (name COLLATE german)",
+            "german",
+        ),
         ("CREATE TABLE word (name TEXT COLLATE german PRIMARY KEY) WITHOUT ROWID", "german"),
         ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT CHECK (is_word(name)))", "is_word"),
-        ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX stem ON word (is_word(name))", "is_word"),
+        (
+            "CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX stem ON word (is_word(name))",
+            "is_word",
+        ),
     ],
 )
 @pytest.mark.parametrize("choice", [{}, {"root": "word", "all_roots": True}], ids=["clone", "export"])
@@ -705,7 +754,9 @@ def test_what_an_application_adds_to_sqlite_is_refused_by_name(tmp_path, script,
 
     columns = "(name)" if "WITHOUT" in script else "(id, name)"
     row = "('a')" if "WITHOUT" in script else "(1, 'a')"
-    source = source_with(tmp_path / "source.db", prepare, f"{script}; INSERT INTO word {columns} VALUES {row};")
+    source = source_with(
+        tmp_path / "source.db", prepare, f"{script}; INSERT INTO word {columns} VALUES {row};"
+    )
     verb = panicdb.export if choice else panicdb.clone
     with pytest.raises(RefusedError, match=f"(?i){word}") as refusal:
         verb(str(source), str(tmp_path / "target.db"), **choice)
@@ -767,7 +818,9 @@ def test_a_schema_that_differs_only_in_a_name_is_migrated_and_the_difference_sai
     execute(source, "DROP INDEX ix_run_experiment_id", "CREATE INDEX by_experiment ON run (experiment_id)")
     told = panicdb.export(str(source), str(target), all_roots=True).schema
     assert told["method"] == "migrations"
-    assert told["differences"] == ["index by_experiment: name is by_experiment in the source, ix_run_experiment_id in the target"]
+    assert told["differences"] == [
+        "index by_experiment: name is by_experiment in the source, ix_run_experiment_id in the target"
+    ]
 
 
 def test_an_unknown_revision_copies_the_schema_with_its_version_row(experiments_db, tmp_path, copy):
@@ -856,11 +909,12 @@ def test_rows_that_migrations_insert_are_cleared_before_a_clone(seeding, copy):
 
 def test_a_history_that_fails_on_an_empty_database_is_told_and_the_schema_copied(seeding, copy):
     revision = seeding.parent.parent / "history" / "versions" / "seeds.py"
-    revision.write_text(SEEDING.replace("def upgrade():", "def upgrade():\n    raise LookupError('no experiment_id')"))
+    revision.write_text(
+        SEEDING.replace("def upgrade():", "def upgrade():\n    raise LookupError('no experiment_id')")
+    )
     target = copy(seeding, root="lab", all_roots=True)
     told = receipt(target)["schema"]
     assert told["method"] == "copy"
     assert "revision 5eed5eed5eed" in told["reason"]
     assert "no experiment_id" in told["reason"]
     assert query(target, "SELECT * FROM lab") == [(40, 2)]
-

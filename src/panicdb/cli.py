@@ -49,10 +49,10 @@ class PanicGroup(click.Group):
             _say(error_text(error))
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            _say("error: interrupted: nothing was published")
+            _say("error: interrupted")
             ctx.exit(130)
         except MemoryError:
-            _say("error: out of memory: nothing was published")
+            _say("error: out of memory")
             ctx.exit(4)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

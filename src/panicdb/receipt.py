@@ -141,7 +141,7 @@ def _selection_from(data: Mapping[str, Any], path: str) -> Selection | None:
 
 
 def _checked_selection(root: Any, chosen: Mapping[str, Any]) -> Selection:
-    """A file may have been edited: nothing of it is taken for what it is not. Raises KeyError, TypeError, ValueError."""
+    """A file may have been edited: take nothing for what it is not. Raises KeyError, TypeError, ValueError."""
     ids, where, every = _texts(chosen["ids"]), chosen["where"], chosen["all"]
     ways = (bool(ids), where is not None, every is True)
     if (

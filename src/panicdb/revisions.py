@@ -58,7 +58,11 @@ def read_history(location: Path) -> History:
 def _literal_names(file: Path) -> Mapping[str, object]:
     """Return what a revision file assigns to plain names, as far as it is literal."""
     names: dict[str, object] = {}
-    for node in ast.parse(file.read_bytes()).body:
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):
+        return names  # no Python, so no revision that could be run
+    for node in body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             try:

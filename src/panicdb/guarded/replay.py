@@ -18,13 +18,22 @@ REPLY = "reply.json"
 def main() -> None:
     """Read the request, replay, reply."""
     request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    pipe = os.dup(sys.stdin.fileno())
+    _answer_nothing()
+    threading.Thread(target=_die_with_parent, args=(pipe,), daemon=True).start()
     Path(REPLY).write_text(json.dumps(_replay(request)), encoding="utf-8")
 
 
-def _die_with_parent() -> None:
+def _answer_nothing() -> None:
+    """A migration that asks on standard input finds its end; it must not wait for the parent's pipe."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)
+
+
+def _die_with_parent(pipe: int) -> None:
     """A parent that was killed can't end us, but its end of the pipe closes."""
-    while os.read(sys.stdin.fileno(), 1):
+    while os.read(pipe, 1):
         pass
     os._exit(1)
 
