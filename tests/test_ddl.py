@@ -124,9 +124,7 @@ def statement(sql):
 
 
 def test_statements_keep_the_case_of_names_alone():
-    assert statement("select COUNT(*) as N from Run") == statement(
-        'SELECT count(*) AS N FROM "Run"'
-    )
+    assert statement("select COUNT(*) as N from Run") == statement('SELECT count(*) AS N FROM "Run"')
     assert statement("select a as n") != statement("select a as N")
     assert statement("select 'X'") != statement("select 'x'")
     assert statement('select "distinct" a') != statement("select distinct a")
@@ -195,9 +193,7 @@ def test_everything_in_a_table():
         ),
         foreign_keys=(
             ddl.ForeignKey(("text",), "parent", None, "FULL"),
-            ddl.ForeignKey(
-                ("key", "untyped"), "parent", "fk", "SIMPLE", "DEFERRABLE INITIALLY DEFERRED"
-            ),
+            ddl.ForeignKey(("key", "untyped"), "parent", "fk", "SIMPLE", "DEFERRABLE INITIALLY DEFERRED"),
         ),
         checks=(
             ddl.Check(('"check"', "glob", "'[a-z]*)'")),

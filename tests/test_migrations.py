@@ -35,9 +35,7 @@ def history(migrations: Path = MIGRATIONS) -> list[str]:
 
 
 STEPS = list(zip([None, *history()], history(), strict=False))
-each_step = pytest.mark.parametrize(
-    ("before", "after"), [pytest.param(*step, id=step[1]) for step in STEPS]
-)
+each_step = pytest.mark.parametrize(("before", "after"), [pytest.param(*step, id=step[1]) for step in STEPS])
 
 
 class Database:
@@ -94,8 +92,7 @@ def facts(engine):
     tables = set(inspector.get_table_names()) - {"alembic_version"}
     with engine.connect() as connection:
         return {
-            table: pragma_facts(connection, table) | constraint_names(inspector, table)
-            for table in tables
+            table: pragma_facts(connection, table) | constraint_names(inspector, table) for table in tables
         }
 
 
@@ -214,9 +211,7 @@ def test_step_can_be_taken_back_and_taken_again(database, before, after):
     database.upgrade(after)
     once = facts(database.engine)
     database.downgrade(before)
-    assert database.column("SELECT version_num FROM alembic_version") == (
-        [before] if before else []
-    )
+    assert database.column("SELECT version_num FROM alembic_version") == ([before] if before else [])
     database.upgrade(after)
     assert facts(database.engine) == once
 

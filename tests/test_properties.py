@@ -13,7 +13,6 @@ from oracle import references, solve
 from panicdb.errors import RefusedError
 from strategies import cases, stored_rows
 
-
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_CASES", "10000"))
 PARTS = 10
 """The long campaign runs in parts, so that two processes share it."""

@@ -325,9 +325,7 @@ DRIFTS = [
         "CREATE UNIQUE INDEX ix_seed",
         {("index ix_seed", "unique"): (B, S)},
     ),
-    Drift(
-        "index columns", "(seed, kind)", "(kind, seed)", {("index ix_seed", "column list"): (S, S)}
-    ),
+    Drift("index columns", "(seed, kind)", "(kind, seed)", {("index ix_seed", "column list"): (S, S)}),
     Drift(
         "index direction",
         "(seed, kind)",

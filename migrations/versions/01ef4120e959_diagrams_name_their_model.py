@@ -16,9 +16,7 @@ depends_on = None
 
 def upgrade() -> None:
     with op.batch_alter_table("persistencediagram") as batch:
-        batch.add_column(
-            sa.Column("embedding_model", sa.String(), nullable=False, server_default="unknown")
-        )
+        batch.add_column(sa.Column("embedding_model", sa.String(), nullable=False, server_default="unknown"))
     # Only the rows of before may be unknown, so the default goes once it has filled them. Not in
     # the batch above: SQLite would build the new table without the default and fill it with NULL.
     with op.batch_alter_table("persistencediagram") as batch:

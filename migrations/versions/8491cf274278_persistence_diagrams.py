@@ -22,9 +22,7 @@ def upgrade() -> None:
         sa.Column("completed_at", sa.DateTime(), nullable=True),
         sa.Column("diagram_data", sa.LargeBinary(), nullable=True),
         sa.Column("run_id", sa.Uuid(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["run_id"], ["run.id"], name=op.f("fk_persistencediagram_run_id_run")
-        ),
+        sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_persistencediagram_run_id_run")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_persistencediagram")),
     )
     op.create_index(op.f("ix_persistencediagram_run_id"), "persistencediagram", ["run_id"])

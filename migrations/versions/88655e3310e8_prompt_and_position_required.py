@@ -19,9 +19,7 @@ invocation = sa.table("invocation", sa.column("sequence_number", sa.Integer()))
 
 def upgrade() -> None:
     op.execute(run.update().where(run.c.initial_prompt.is_(None)).values(initial_prompt=""))
-    op.execute(
-        invocation.update().where(invocation.c.sequence_number.is_(None)).values(sequence_number=0)
-    )
+    op.execute(invocation.update().where(invocation.c.sequence_number.is_(None)).values(sequence_number=0))
     with op.batch_alter_table("run") as batch:
         batch.alter_column(
             "initial_prompt",
