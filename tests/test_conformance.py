@@ -394,6 +394,30 @@ TABLES = [
         "--root a root",
         {"a": [("root", None), ("p", "x"), ("q", "X")], "b": [("x", "root"), ("X", "ROOT"), ("y", "p")]},
     ),
+    refusal(
+        "WITHOUT ROWID with a key in which case counts, over a column in which it does not",
+        """
+        CREATE TABLE lab (id INTEGER PRIMARY KEY);
+        CREATE TABLE run (name TEXT COLLATE NOCASE, lab INTEGER REFERENCES lab, PRIMARY KEY (name COLLATE BINARY))
+            WITHOUT ROWID;
+        INSERT INTO lab VALUES (1), (2);
+        INSERT INTO run VALUES ('a', 1), ('A', 2);
+        """,
+        "--root lab 1",
+        "rows of table 'run' can't be told apart",
+    ),
+    case(
+        "WITHOUT ROWID with such a key, and another that will do",
+        """
+        CREATE TABLE lab (id INTEGER PRIMARY KEY);
+        CREATE TABLE run (name TEXT COLLATE NOCASE, lab INTEGER REFERENCES lab, n INTEGER NOT NULL UNIQUE,
+            PRIMARY KEY (name COLLATE BINARY)) WITHOUT ROWID;
+        INSERT INTO lab VALUES (1), (2);
+        INSERT INTO run VALUES ('a', 1, 1), ('A', 2, 2), ('b', 1, 3);
+        """,
+        "--root lab 1",
+        {"lab": [(1,)], "run": [("a", 1, 1), ("b", 1, 3)]},
+    ),
     case(
         "STRICT tables, and any value in ANY",
         """

@@ -375,28 +375,29 @@ def test_shadow_tables_are_no_data(make_db, copy):
             panicdb.plan(str(source), root=name, all_roots=True)
 
 
+AS_IF = "PRAGMA writable_schema = ON; INSERT INTO sqlite_master VALUES ('table', 'bad', 'bad', 0, '{}')"
+"""Puts a table into the catalog as if the module were there that it needs."""
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize(
     ("table", "words"),
     [
+        (AS_IF.format("CREATE VIRTUAL TABLE bad USING vec0(embedding float[8])"), ("vec0",)),
+        (AS_IF.format("CREATE VIRTUAL TABLE bad USING fts5(body, tokenize = icu)"), ("tokenizer", "icu")),
+        (AS_IF.format("CREATE VIRTUAL TABLE bad USING fts4(body, tokenize=german)"), ("tokenizer", "german")),
         ("CREATE VIRTUAL TABLE bad USING fts5(body, content = '')", ("'bad'", "contentless")),
         ("CREATE VIRTUAL TABLE bad USING fts5(body, content='', columnsize=0)", ("'bad'", "contentless")),
         ('CREATE VIRTUAL TABLE bad USING fts4(body, content="")', ("'bad'", "contentless")),
         ("CREATE VIRTUAL TABLE bad USING fts4(body, languageid='lang')", ("'bad'", "language ids")),
         ("CREATE VIRTUAL TABLE bad USING fts5vocab('words', 'row')", ("'bad'", "fts5vocab")),
         ("CREATE VIRTUAL TABLE bad USING dbstat", ("'bad'", "dbstat")),
-        ("an unknown module", ("vec0",)),
     ],
 )
 @pytest.mark.parametrize("choice", [{}, {"root": "lab", "roots": ["1"]}], ids=["clone", "export"])
 def test_what_can_not_be_rebuilt_is_refused_before_anything_is_written(
     make_db, tmp_path, table, words, choice
 ):
-    if table == "an unknown module":
-        table = (
-            "PRAGMA writable_schema = ON; INSERT INTO sqlite_master VALUES"
-            " ('table', 'bad', 'bad', 0, 'CREATE VIRTUAL TABLE bad USING vec0(embedding float[8])')"
-        )
     source = make_db(f"{ROOM} CREATE VIRTUAL TABLE words USING fts5(x); {table};")
     copy_of = panicdb.export if choice else panicdb.clone
     with pytest.raises(SourceError) as refusal:
@@ -564,6 +565,8 @@ def test_committed_rows_of_a_write_ahead_log_come_along_and_others_do_not(tmp_pa
         panicdb.clone(str(source), str(target))
         writer.execute("COMMIT")
         assert digest(source) == before
+        assert sorted(os.listdir(folder)) == ["source.db", "source.db-shm", "source.db-wal"]
+    assert os.listdir(folder) == ["source.db"]
     assert query(target, "SELECT id FROM lab") == [(1,), (2,), (3,)]
     assert query(source, "SELECT count(*) FROM lab") == [(4,)]
 
@@ -740,6 +743,7 @@ def source_with(path: Path, prepare: Callable[[sqlite3.Connection], None], scrip
         ),
         ("CREATE TABLE word (name TEXT COLLATE german PRIMARY KEY) WITHOUT ROWID", "german"),
         ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT CHECK (is_word(name)))", "is_word"),
+        ("CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT, odd AS (is_word(name)) STORED)", "is_word"),
         (
             "CREATE TABLE word (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX stem ON word (is_word(name))",
             "is_word",

@@ -39,7 +39,8 @@ class KeySet:
         if entry.name not in self._tables:
             if not entry.identity:
                 raise SelectionError(
-                    f"rows of table {entry.name!r} can't be told apart: no key, and its columns hide the rowid",
+                    f"rows of table {entry.name!r} can't be told apart: there is no rowid to be seen, "
+                    "and no key without NULLs that is unique as its columns compare",
                     hint=f"--exclude {entry.name}, or clone the whole database",
                 )
             name = f"{self._prefix}_{len(self._tables)}"

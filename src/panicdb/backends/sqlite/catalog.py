@@ -103,9 +103,7 @@ class CatalogReader:
             name=name,
             table=self._sa_table(listed, columns, (physical, rowid_key), collations),
             kind=_kind(listed, columns),
-            identity=primary_key
-            if listed.without_rowid
-            else physical or rowid_key or _key_without_nulls(columns, indexes, collations),
+            identity=physical or rowid_key or _key_without_nulls(columns, indexes, collations),
             stored=tuple(
                 column.name
                 for column in columns
@@ -233,9 +231,9 @@ def _unique_keys(indexes: list[_Index], rowid_key: tuple[str, ...]) -> tuple[tup
 def _key_without_nulls(
     columns: list[_Column], indexes: list[_Index], collations: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Where columns hide the rowid, rows are told apart by a key that is unique under its columns' own collations."""
+    """Where there is no rowid to be seen, rows are told apart by a key that is unique as its columns compare."""
     required = {column.name for column in columns if column.not_null}
-    for index in indexes:
+    for index in sorted(indexes, key=lambda each: each.origin != "pk"):
         own = all(collations.get(str(name), "BINARY").upper() == each.upper() for name, each in index.columns)
         names = tuple(name for name, _collation in index.columns if name in required)
         if index.unique and not index.partial and own and len(names) == len(index.columns):

@@ -15,7 +15,7 @@ SIDECARS = ("-wal", "-shm", "-journal")
 OLDEST_SQLITE = (3, 37, 0)
 """`PRAGMA table_list`, which tells shadow tables and STRICT apart, is in SQLite since this release."""
 
-_ADDITION = re.compile(r"no such (module|collation sequence|function)\b")
+_ADDITION = re.compile(r"(no such|unknown) (module|collation sequence|function|tokenizer)\b")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 
 

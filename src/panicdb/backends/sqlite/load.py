@@ -209,7 +209,7 @@ class Loader:
         if files.error_name(error).startswith("SQLITE_CONSTRAINT"):
             return TransferError(
                 f"{self._place.shown}: the target's schema refused a row of the source: {error}",
-                hint="the source holds rows that its own schema forbids",
+                hint="the source holds rows that its own schema forbids, or --link ...=null made one",
             )
         return TransferError(known.message, hint=known.hint) if isinstance(known, RefusedError) else known
 

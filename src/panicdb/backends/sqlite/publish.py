@@ -125,13 +125,20 @@ class SQLiteStaging(Staging):
                 self._prepare_receipt(receipt, receipt_path)
             _refuse_sidecars(self._place)
             _link(self._path, target, self._place.shown)
-            _sync(os.path.dirname(target))
         except OSError as error:
             if files.is_full(error):
                 raise self.explain(error) from error
             raise TransferError(
                 f"{self._place.shown}: publishing failed: {error.strerror or error}",
                 hint="look at the directory of the target: its rights, its file system, its room",
+            ) from error
+        try:
+            _sync(os.path.dirname(target))
+        except OSError as error:
+            raise TransferError(
+                f"{self._place.shown}: complete and in its place, but a power failure may take it away again: "
+                f"its directory can't be synced: {error.strerror or error}",
+                hint="look for a failing device",
             ) from error
         if receipt is not None and receipt_path is not None:
             self._publish_receipt(receipt_path)
