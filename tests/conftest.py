@@ -20,6 +20,21 @@ def pytest_report_header() -> str:
     return f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what campaigns recorded as `figures`: what they print themselves is lost where tests share processes."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    rows = [
+        value
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, value in report.user_properties
+        if name == "figures"
+    ]
+    if rows:
+        terminalreporter.section("figures")
+        terminalreporter.write("\n".join((*rows, "")))
+
+
 @pytest.fixture
 def make_db(tmp_path: Path) -> Callable[..., Path]:
     """Make a SQLite file from a script."""

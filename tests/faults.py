@@ -90,7 +90,9 @@ class Fault:
     """Seconds by which the second of two runs starts later, more with each round."""
 
     def __str__(self) -> str:
-        return {"call": f"{self.call} {self.failure}", "race": "two at once"}.get(self.mode, self.mode)
+        special = {"call": f"{self.call} {self.failure}", "race": "two at once"}
+        after = f" after a kill before {self.before}" if self.before else ""
+        return special.get(self.mode, self.mode) + after
 
 
 @dataclass

@@ -120,8 +120,8 @@ def make_experiments(folder):
     ("name", "faults"),
     [
         ("rollback", (Fault("kill", every=10), Fault("interrupt", every=0), Fault("error", every=0))),
-        ("wal", (Fault("kill", kinds=["sql"], every=40),)),
-        ("migrations", (Fault("kill", kinds=["process", "child"], every=20),)),
+        ("wal", (Fault("kill", kinds=("sql",), every=40),)),
+        ("migrations", (Fault("kill", kinds=("process", "child"), every=20),)),
     ],
 )
 def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name, faults):
@@ -137,28 +137,26 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
         ("rollback", Fault("kill")),
         ("rollback", Fault("interrupt")),
         ("rollback", Fault("error")),
-        ("rollback", Fault("keyboard")),
+        ("rollback", Fault("keyboard", every=3)),
+        ("rollback", Fault("kill", every=0, before="fsync")),
+        ("rollback", Fault("kill", every=0, before="replace")),
         ("wal", Fault("kill")),
-        ("clone", Fault("kill")),
-        ("migrations", Fault("kill")),
-        ("migrations", Fault("interrupt")),
-        ("migrations", Fault("error")),
-        ("migrations", Fault("kill child", kinds=["child"])),
+        ("wal", Fault("interrupt", every=5)),
+        ("clone", Fault("kill", every=2)),
+        ("migrations", Fault("kill", kinds=("file", "process", "child"))),
+        ("migrations", Fault("kill", kinds=("sql",), every=5)),
+        ("migrations", Fault("interrupt", every=5)),
+        ("migrations", Fault("error", every=5)),
+        ("migrations", Fault("kill child", kinds=("child",), every=2)),
     ],
     ids=str,
 )
 def test_every_step(subjects, tmp_path, figures, name, fault):
+    """A run that clears up after a killed one is disturbed too: `before` fsync the first leaves a draft, before replace
+    a finished target without its receipt.
+    """
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
-
-
-@pytest.mark.prove
-@pytest.mark.parametrize("name", ["rollback", "migrations"])
-@pytest.mark.parametrize("before", ["fsync", "replace"])
-def test_a_run_that_clears_up_after_a_killed_one_may_be_killed_too(subjects, tmp_path, figures, name, before):
-    """Before `fsync` the first run leaves a draft, before `replace` a finished target without its receipt."""
-    (outcomes,) = campaign(subjects[name], tmp_path, Fault("kill", every=0, before=before))
-    figures(subjects[name], f"kill after a kill before {before}", check(outcomes))
 
 
 # --- a system call fails ---
@@ -313,9 +311,10 @@ def figures(record_property):
 
     def note(subject, fault, outcomes):
         states = [outcome.state for outcome in outcomes]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in ("absent", "complete", "other"))
+        counts = "".join(f"  {states.count(state):4} {state}" for state in ("absent", "complete", "other"))
         seconds = sum(outcome.seconds for outcome in outcomes)
-        record_property("figures", f"{subject.name}; {fault}: {len(states)} runs: {counts}; {seconds:.0f} s")
+        name = f"{subject.name:24} {fault!s:28}"
+        record_property("figures", f"{name} {len(states):4} runs:{counts}  {seconds:4.0f} s")
 
     return note
 
