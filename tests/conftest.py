@@ -1,5 +1,6 @@
 """Fixtures that many tests share: SQLite files made from SQL, and the command line in-process or as a process."""
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +15,13 @@ from panicdb.demonstration import make_source
 from panicdb.values import Monitor
 
 SCRIPT = Path(sys.executable).with_name("panicdb")
+
+
+def pytest_configure() -> None:
+    """What the caller ignores (a `nohup`, a background job) must not be what the runs under test inherit."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_report_header() -> str:
