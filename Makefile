@@ -19,7 +19,7 @@ check: $(READY)  ## the quick subset (under 2 minutes)
 	$(BIN)/pytest -n 2 --dist worksteal -m "quick and not prove"
 
 prove: $(READY)  ## the long campaigns: property cases, kill sweeps, real applications
-	$(BIN)/pytest -n 2 --dist worksteal -m prove -s
+	$(BIN)/pytest -n 2 --dist worksteal -m prove
 
 bench: $(READY)  ## speed and memory beside hand-written SQL and others
 	$(BIN)/python bench/run.py

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,18 +30,23 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show what campaigns recorded as `figures`: what they print themselves is lost where tests share processes."""
+    """Show what campaigns found: where tests share processes, only what is recorded or captured arrives here.
+
+    `figures` are lines, `coverage` is counted over all parts of a campaign; prove tests may print, too.
+    """
     reports = [report for found in terminalreporter.stats.values() for report in found]
-    rows = [
-        value
-        for report in reports
-        if getattr(report, "when", None) == "call"
-        for name, value in report.user_properties
-        if name == "figures"
-    ]
-    if rows:
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    lines = [value for report in calls for name, value in report.user_properties if name == "figures"]
+    lines += [report.capstdout.strip() for report in calls if "prove" in report.keywords and report.capstdout]
+    covered: Counter[str] = Counter()
+    for report in calls:
+        for name, value in report.user_properties:
+            if name == "coverage":
+                covered.update(value)
+    lines += [f"{count:7} {feature}" for feature, count in sorted(covered.items())]
+    if lines:
         terminalreporter.section("figures")
-        terminalreporter.write("\n".join((*rows, "")))
+        terminalreporter.write("\n".join((*lines, "")))
 
 
 @pytest.fixture

@@ -45,6 +45,14 @@ CLEANING = ("unlink", "rmdir", "flock", "openat", f"open {DRAFTS}")
 """Steps whose failure may leave the private directory to the next run."""
 RAISING = ("error", "keyboard")
 """Modes that raise where the step is called. The others strike inside SQLite, at nested statements too."""
+SPELLINGS = {
+    "link": "?link,?linkat",
+    "rename": "?rename,?renameat,?renameat2",
+    "mkdir": "?mkdir,?mkdirat",
+    "unlink": "?unlink,?unlinkat",
+    "rmdir": "?rmdir,?unlinkat",
+}
+"""Some processors know only the later ones."""
 PR_SET_PTRACER = 0x59616D61
 
 
@@ -610,8 +618,9 @@ def fail_calls(case: Case, fault: Fault, share: slice) -> Iterator[Outcome]:
     for number in fault.numbers[share]:
         case.reset()
         began = time.monotonic()
-        inject = f"inject={fault.call}:error={fault.failure}:when={number}"
-        ended, calls = _run_under_strace(case, ["-e", f"trace={fault.call}", "-e", inject])
+        call = SPELLINGS.get(fault.call, fault.call)
+        inject = f"inject={call}:error={fault.failure}:when={number}"
+        ended, calls = _run_under_strace(case, ["-e", f"trace={call}", "-e", inject])
         failed = [" ".join(line.split()[1:])[:110] for line in calls if "(INJECTED)" in line]
         if not failed:
             return

@@ -113,21 +113,34 @@ def make_experiments(folder):
     return first
 
 
-# --- a step goes wrong ---
+# --- something goes wrong ---
+
+SAMPLES = {
+    "rollback": (
+        Fault("kill", every=10),
+        Fault("interrupt", every=0),
+        Fault("error", every=0),
+        Fault("race", numbers=(0, 1, 2), pause=0.05),
+        Fault("call", call="pwrite64", failure="EIO", numbers=(1, 12, 40)),
+        Fault("call", call="pwrite64", failure="ENOSPC", numbers=(5, 50)),
+        Fault("call", call="write", failure="EIO", numbers=(1,)),
+        Fault("call", call="fsync", failure="EIO", numbers=(1, 2, 3, 4)),
+        Fault("call", call="fdatasync", failure="EIO", numbers=(4,)),
+        Fault("call", call="link", failure="EIO", numbers=(1,)),
+        Fault("call", call="openat", failure="EIO", numbers=(4,)),
+    ),
+    "wal": (Fault("kill", kinds=("sql",), every=40),),
+    "migrations": (Fault("kill", kinds=("process", "child"), every=20),),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "faults"),
-    [
-        ("rollback", (Fault("kill", every=10), Fault("interrupt", every=0), Fault("error", every=0))),
-        ("wal", (Fault("kill", kinds=("sql",), every=40),)),
-        ("migrations", (Fault("kill", kinds=("process", "child"), every=20),)),
-    ],
-)
-def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name, faults):
-    """A sample of what `test_every_step` does: each step on files, on processes, and some statements."""
-    for outcomes in campaign(subjects[name], tmp_path, *faults):
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name):
+    """A sample of the campaigns below."""
+    faults = SAMPLES[name]
+    for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
         check(outcomes)
+        assert not fault.numbers or len(outcomes) == len(fault.numbers), "the run makes fewer such calls"
 
 
 @pytest.mark.prove
@@ -159,28 +172,11 @@ def test_every_step(subjects, tmp_path, figures, name, fault):
     figures(subjects[name], fault, check(outcomes))
 
 
-# --- a system call fails ---
-
 ALL = range(1, 2_000)
 
 
 def calls(call, *failures, numbers=ALL):
     return [Fault("call", call=call, failure=failure, numbers=tuple(numbers)) for failure in failures]
-
-
-def test_a_failing_system_call_leaves_nothing_or_all(subjects, tmp_path):
-    """A sample of what `test_every_system_call` does."""
-    faults = [
-        *calls("pwrite64", "EIO", numbers=(1, 12, 60)),
-        *calls("pwrite64", "ENOSPC", numbers=(5, 70)),
-        *calls("write", "EIO", numbers=(1,)),
-        *calls("fsync", "EIO", numbers=(1, 2, 3, 4)),
-        *calls("fdatasync", "EIO", numbers=(4,)),
-        *calls("link", "EIO", numbers=(1,)),
-        *calls("openat", "EIO", numbers=(4,)),
-    ]
-    for fault, outcomes in zip(faults, campaign(subjects["rollback"], tmp_path, *faults), strict=True):
-        assert len(check(outcomes)) == len(fault.numbers), "the run makes fewer such calls"
 
 
 @pytest.mark.prove
@@ -197,11 +193,9 @@ def test_a_failing_system_call_leaves_nothing_or_all(subjects, tmp_path):
         ("wal", calls("openat", "EACCES") + calls("ftruncate", "EIO")),
         ("migrations", calls("pwrite64", "EIO", numbers=ALL[::3])),
         ("migrations", calls("pwrite64", "ENOSPC", numbers=ALL[::9]) + calls("write", "EIO")),
-        (
-            "migrations",
-            calls("fdatasync", "EIO", numbers=ALL[::2]) + calls("openat", "EIO", numbers=ALL[::3]),
-        ),
-        ("migrations", calls("unlink", "EIO") + calls("clone", "EAGAIN") + calls("pipe2", "EMFILE")),
+        ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2])),
+        ("migrations", calls("openat", "EIO", numbers=ALL[::3])),
+        ("migrations", calls("unlink", "EIO") + calls("pipe2", "EMFILE")),
     ],
 )
 def test_every_system_call(subjects, tmp_path, figures, name, faults):
@@ -242,14 +236,9 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
 # --- more than one process ---
 
 
-def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path):
-    (outcomes,) = campaign(subjects["rollback"], tmp_path, Fault("race", numbers=(0, 1, 2), pause=0.05))
-    check(outcomes)
-
-
 @pytest.mark.prove
 @pytest.mark.parametrize("name", ["rollback", "migrations"])
-def test_of_two_runs_to_one_target_one_is_refused_each_time(subjects, tmp_path, figures, name):
+def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name):
     fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
@@ -287,6 +276,7 @@ def await_migrating_child(run, draft):
         ]
         if found:
             return found[0]
+        time.sleep(0.005)
     pytest.fail("the run ended before its child was seen")
 
 

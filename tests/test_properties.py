@@ -19,20 +19,20 @@ PARTS = 10
 
 
 @pytest.mark.parametrize("part", range(2))
-def test_random_exports_equal_the_oracle(part, tmp_path, capsys):
+def test_random_exports_equal_the_oracle(part, tmp_path, record_property):
     """500 cases, each exported twice."""
-    campaign(250, tmp_path, capsys, twice=1)
+    campaign(250, tmp_path, record_property, twice=1)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("part", range(PARTS))
-def test_random_exports_equal_the_oracle_in_a_long_campaign(part, tmp_path, capsys):
+def test_random_exports_equal_the_oracle_in_a_long_campaign(part, tmp_path, record_property):
     """10,000 cases, with roots forwards or backwards, every fifth exported both ways."""
-    campaign(PROVE_CASES // PARTS, tmp_path, capsys, twice=5)
+    campaign(PROVE_CASES // PARTS, tmp_path, record_property, twice=5)
 
 
-def campaign(number, folder, capsys, *, twice):
-    """Check so many cases, every `twice`-th of them with two exports, and print what they covered."""
+def campaign(number, folder, record, *, twice):
+    """Check so many cases, every `twice`-th of them with two exports, and record what they covered."""
     seen = Counter()
 
     @settings(max_examples=number, deadline=None, suppress_health_check=list(HealthCheck))
@@ -49,8 +49,7 @@ def campaign(number, folder, capsys, *, twice):
     try:
         check()
     finally:
-        with capsys.disabled():
-            print("\n" + "\n".join(f"{count:7} {feature}" for feature, count in sorted(seen.items())))
+        record("coverage", dict(seen))
 
 
 def check_case(case, place, backwards, *, twice):

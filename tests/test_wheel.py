@@ -20,7 +20,7 @@ def run(*arguments, **options):
 
 
 @pytest.mark.prove
-def test_an_installed_wheel_exports_from_another_directory(tmp_path, capsys):
+def test_an_installed_wheel_exports_from_another_directory(tmp_path):
     """Built, installed into a fresh environment, run from a directory of its own: list, export, verify."""
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path / "dist", TOP)
     (wheel,) = (tmp_path / "dist").glob("panicdb-*.whl")
@@ -40,7 +40,4 @@ def test_an_installed_wheel_exports_from_another_directory(tmp_path, capsys):
     key = run(binaries / "panicdb", "list", "d/experiments.db", **options).splitlines()[1].split()[0]
     run(binaries / "panicdb", "export", "d/experiments.db", "mine.db", key, **options)
     assert "matches" in run(binaries / "panicdb", "verify", "d/experiments.db", "mine.db", **options)
-    with capsys.disabled():
-        print(
-            f"\n{wheel.name}: {wheel.stat().st_size:,} bytes, {len(names)} files; exported from {place.name!r}"
-        )
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {len(names)} files; exported from {place.name!r}")

@@ -56,6 +56,10 @@ class PanicGroup(click.Group):
             ctx.exit(4)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _say(f"error: {where}the system reports: {error.strerror or error}")
+            ctx.exit(4)
         except Exception:  # noqa: BLE001 - Python would end with 1, which means that a verification failed
             _say(
                 traceback.format_exc()

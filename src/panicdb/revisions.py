@@ -47,7 +47,12 @@ def read_history(location: Path) -> History:
     files: dict[str, Path] = {}
     followed: set[str] = set()
     for file in sorted((location / "versions").glob("*.py")):
-        names = _literal_names(file)
+        try:
+            names = _literal_names(file)
+        except OSError as error:
+            raise PanicDBError(
+                f"{file}: can't be read: {error.strerror}", hint="reinstall panicdb"
+            ) from error
         revision = names.get("revision")
         if isinstance(revision, str):
             files[revision] = file
