@@ -247,31 +247,23 @@ class ForkedProcess:
 
     kept: tuple[int, ...] = ()
 
-    def __init__(
-        self, command: Sequence[str], *, cwd: str | Path, stdout, pass_fds: Sequence[int] = (), **_options
-    ) -> None:
-        theirs, ours = os.pipe()
+    def __init__(self, command: Sequence[str], *, stdin: int, **_options) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            _run_and_exit(
-                lambda: self._be_the_child(command[-1], cwd, (theirs, stdout.fileno(), *pass_fds, *self.kept))
-            )
-        os.close(theirs)
-        self.stdin = os.fdopen(ours, "wb", buffering=0)
+            _run_and_exit(lambda: self._be_the_child(command[-1], stdin))
 
-    def _be_the_child(self, script: str, cwd: str | Path, descriptors: Sequence[int]) -> int:
+    def _be_the_child(self, script: str, stdin: int) -> int:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        stdin, stdout, *kept = descriptors
-        for number, descriptor in enumerate((stdin, stdout, stdout)):
-            os.dup2(descriptor, number)
-        for descriptor in set(map(int, os.listdir("/dev/fd"))) - {0, 1, 2, *kept}:
+        with open(os.devnull, "wb") as nothing:
+            for number, descriptor in enumerate((stdin, nothing.fileno(), nothing.fileno())):
+                os.dup2(descriptor, number)
+        for descriptor in set(map(int, os.listdir("/dev/fd"))) - {0, 1, 2, *self.kept}:
             with suppress(OSError):  # the listing itself had one
                 os.close(descriptor)
-        os.chdir(cwd)
         sys.stdin = os.fdopen(0, closefd=False)
         runpy.run_path(script, run_name="__main__")
         return 0
@@ -638,15 +630,21 @@ def _run_under_strace(case: Case, options: Sequence[str]) -> tuple[Ended, list[s
         )
     log = case.steps + ".strace"
     held, gate = os.pipe()
+    ready, arrived = os.pipe()
 
     def hold() -> None:
         os.close(gate)
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)  # Yama lets only parents trace
+        os.close(ready)
+        os.close(arrived)
         os.read(held, 1)
         os.close(held)
 
     process = start(case.subject.arguments(), case.place, case.said, hold)
     os.close(held)
+    os.close(arrived)
+    os.read(ready, 1)  # the calls before, which make the run what it is, are not to fail
+    os.close(ready)
     command = ["strace", "-f", "-y", "-o", log, *options, "-p", str(process)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
         said = tracer.stderr.readline()

@@ -99,6 +99,12 @@ def test_the_version_is_told(cli):
     assert succeeded(cli("--version")) == f"panicdb, version {panicdb.__version__}\n"
 
 
+def test_it_runs_as_a_module():
+    command = [sys.executable, "-m", "panicdb", "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said == f"panicdb, version {panicdb.__version__}\n"
+
+
 IMPORTS = """
 import sys
 from panicdb.cli import panicdb

@@ -17,6 +17,7 @@ PACKAGE = PROJECT / "src" / "panicdb"
 
 # From top to bottom: a module imports modules of lines below its own only, so those side by side don't know each other.
 LAYERS = """
+__main__
 cli
 render terminal
 commands demonstration

@@ -195,7 +195,7 @@ def calls(call, *failures, numbers=ALL):
         ("migrations", calls("pwrite64", "ENOSPC", numbers=ALL[::9]) + calls("write", "EIO")),
         ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2])),
         ("migrations", calls("openat", "EIO", numbers=ALL[::3])),
-        ("migrations", calls("unlink", "EIO") + calls("pipe2", "EMFILE")),
+        ("migrations", calls("unlink", "EIO") + calls("socketpair", "EMFILE")),
     ],
 )
 def test_every_system_call(subjects, tmp_path, figures, name, faults):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from panicdb.errors import InterruptedRunError
-from panicdb.revisions import ReplayError, bundled_history, find_history, read_history, replay
+from panicdb.revisions import ReplayError, bundled_history, find_history, read_history, replay, stand_by
 from panicdb.values import Catalog, Monitor
 
 ENV = """
@@ -315,7 +315,7 @@ def test_noise_is_swallowed_however_much_there_is(history, run, capfd):
     [("input('Really? ')", "EOFError"), ("assert sys.stdin.read() == '', 'heard something'", "")],
 )
 def test_a_migration_that_asks_gets_no_answer(history, run, line, words):
-    """The pipe to the parent stays open as long as that lives: a question must not wait for it to end."""
+    """The socket to the parent stays open as long as that lives: a question must not wait for it to end."""
     patience = time.monotonic() + 20
 
     def poll() -> None:
@@ -345,6 +345,23 @@ def test_a_child_does_not_outlive_its_parent(history, tmp_path):
         assert is_running(child)
         process.kill()
     wait_until(lambda: not is_running(child))
+
+
+def test_a_child_that_stands_by_ends_with_what_it_was_for(monkeypatch):
+    started = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self.pid)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    with stand_by(Catalog({}, (), {"alembic_version": bundled_history().heads})):
+        (child,) = started
+        assert is_running(child)
+    assert not is_running(child)
+    with stand_by(Catalog({}, ())):
+        assert started == [child], "no history is known: nothing will be run"
 
 
 def wait_until(condition):

@@ -1,20 +1,22 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb import databases, planner, profiles, transfer, verification
+from panicdb import databases, planner, profiles, revisions, transfer, verification
 from panicdb.backends.base import Place, Snapshot
 from panicdb.closure import Closure
 from panicdb.errors import CheckFailedError, SelectionError, UsageError
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, read_selection, write_receipt
+from panicdb.revisions import Replayer
 from panicdb.roots import Root
 from panicdb.transfer import Built
 from panicdb.values import Monitor, Progress, Selection, Violations
@@ -116,11 +118,11 @@ def clone(
     _check_clone(violations)
     run = _Run(monitor or Monitor(progress), timeout, receipt)
     places = _locate(source, target, run)
-    with databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot:
-        graph = build_graph(snapshot.catalog, Selection())
+    with _opened(places, run) as session:
+        graph = build_graph(session.snapshot.catalog, Selection())
         run.monitor.report(Progress("planning"))
-        decided = planner.plan_whole(snapshot, graph, violations)
-        return _carry_out(decided, None, graph, snapshot, places, run)
+        decided = planner.plan_whole(session.snapshot, graph, violations)
+        return _carry_out(decided, None, graph, session)
 
 
 def plan(
@@ -268,12 +270,22 @@ class _Places:
     receipt: str | None
 
 
+@dataclass(frozen=True)
+class _Session:
+    """What a transfer holds open: the source, and a process that may have to run migrations."""
+
+    snapshot: Snapshot
+    replayer: Replayer
+    places: _Places
+    monitor: Monitor
+
+
 def _export(source: str, target: str, selection: Selection, run: _Run) -> Receipt:
     places = _locate(source, target, run)
-    with databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot:
-        closure = _take_closure(snapshot, selection, run)
-        decided = planner.plan_subset(snapshot, closure)
-        return _carry_out(decided, closure, closure.graph, snapshot, places, run)
+    with _opened(places, run) as session:
+        closure = _take_closure(session.snapshot, selection, run)
+        decided = planner.plan_subset(session.snapshot, closure)
+        return _carry_out(decided, closure, closure.graph, session)
 
 
 def _locate(source: str, target: str, run: _Run) -> _Places:
@@ -298,25 +310,28 @@ def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run) -> Closur
     return closures.compute(snapshot, root, profiles.complete(snapshot.catalog, selection))
 
 
-def _carry_out(
-    decided: Plan,
-    closure: Closure | None,
-    graph: Graph,
-    snapshot: Snapshot,
-    places: _Places,
-    run: _Run,
-) -> Receipt:
+@contextmanager
+def _opened(places: _Places, run: _Run) -> Iterator[_Session]:
+    with (
+        databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot,
+        revisions.stand_by(snapshot.catalog) as replayer,
+    ):
+        yield _Session(snapshot, replayer, places, run.monitor)
+
+
+def _carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: _Session) -> Receipt:
     """Build aside, load, check, publish: nothing is visible before the last line."""
+    snapshot, places, monitor = session.snapshot, session.places, session.monitor
     expected = verification.expect(snapshot, decided, graph)
-    with databases.stage_target(places.target, monitor=run.monitor) as staging:
-        built = transfer.build_schema(decided, snapshot, staging, run.monitor)
-        transfer.load_rows(decided, closure, snapshot, staging, run.monitor)
-        run.monitor.report(Progress("checking"))
+    with databases.stage_target(places.target, monitor=monitor) as staging:
+        built = transfer.build_schema(decided, snapshot, staging, session.replayer, monitor)
+        transfer.load_rows(decided, closure, snapshot, staging, monitor)
+        monitor.report(Progress("checking"))
         with staging.open() as draft:
             _require(expected, draft, decided.source)
         receipt = _receipt(decided, built, places)
-        run.monitor.report(Progress("publishing"))
-        run.monitor.poll()
+        monitor.report(Progress("publishing"))
+        monitor.poll()
         staging.publish(receipt.to_json(), places.receipt)
     return receipt
 

@@ -2,10 +2,12 @@
 
 import ast
 import json
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,72 +99,105 @@ def find_history(catalog: Catalog) -> tuple[History | None, str]:
     return None, f"no known history has revision {', '.join(rows)}"
 
 
-def replay(
-    history: History,
-    revisions: tuple[str, ...],
-    directory: Path,
-    url: str,
-    monitor: Monitor,
-    *,
-    held: tuple[int, ...] = (),
-) -> None:
-    """Run a history up to `revisions` on the database `url`, in a child process that works in `directory`.
+@contextmanager
+def stand_by(catalog: Catalog) -> Iterator["Replayer"]:
+    """Give what replays histories; where one is known its child starts now, and imports while others work."""
+    history, _ = find_history(catalog)
+    with closing(Replayer()) as replayer:
+        if history is not None:
+            replayer.start()
+        yield replayer
 
-    Writes into that directory only; the child keeps the descriptors `held` open. Raises ReplayError with the revision
-    and file that failed.
-    """
-    script = Path(guarded.__file__).parent / "replay.py"
-    request = {
-        "location": str(history.location),
-        "url": url,
-        "revisions": list(revisions),
-    }
-    with tempfile.TemporaryFile(dir=directory) as output:
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
-            [sys.executable, "-I", str(script)],
-            cwd=directory,
-            pass_fds=held,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+
+class Replayer:
+    """Runs histories, each in a child process; the process for the next one may be started ahead."""
+
+    def __init__(self) -> None:
+        self._child: _Child | None = None
+
+    def start(self) -> None:
+        """Start a child ahead of its work. A system that has no room for it now may have later."""
+        with suppress(OSError):
+            self._child = _Child()
+
+    def replay(
+        self,
+        history: History,
+        revisions: tuple[str, ...],
+        directory: Path,
+        url: str,
+        monitor: Monitor,
+        *,
+        held: tuple[int, ...] = (),
+    ) -> None:
+        """Run a history up to `revisions` on the database `url`, in a child process that works in `directory`.
+
+        Writes into that directory only; the child keeps the descriptors `held` open. Raises ReplayError with the
+        revision and file that failed.
+        """
+        child, self._child = self._child or _Child(), None
+        request = {
+            "location": str(history.location),
+            "directory": str(directory),
+            "url": url,
+            "revisions": list(revisions),
+        }
+        with closing(child), tempfile.TemporaryFile(dir=directory) as output:
+            child.send(request, (output.fileno(), *held))
+            child.wait(monitor)
+            output.seek(0)
+            _read_reply(directory, output.read().decode(errors="replace"))
+
+    def close(self) -> None:
+        """End a child that was not needed."""
+        if self._child is not None:
+            self._child.close()
+
+
+class _Child:
+    """A process that imports Alembic, waits for one request on its standard input, and ends with the parent."""
+
+    def __init__(self) -> None:
+        script = Path(guarded.__file__).parent / "replay.py"
+        self._ours, theirs = socket.socketpair()
         try:
-            _send(child, request)
-            _wait(child, monitor)
-        finally:
-            _end(child)
-        output.seek(0)
-        _read_reply(directory, output.read().decode(errors="replace"))
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own script
+                    [sys.executable, "-I", str(script)],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
+        except BaseException:
+            self._ours.close()
+            raise
 
-
-def _send(child: "subprocess.Popen[bytes]", request: Mapping[str, object]) -> None:
-    assert child.stdin is not None  # noqa: S101 - it was made as a pipe
-    try:
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-        child.stdin.flush()
-    except BrokenPipeError:
-        return  # it ended at once: its reply, or the lack of one, says why
-
-
-def _wait(child: "subprocess.Popen[bytes]", monitor: Monitor) -> None:
-    while True:
-        monitor.poll()
+    def send(self, request: Mapping[str, object], descriptors: tuple[int, ...]) -> None:
         try:
-            child.wait(SECONDS_BETWEEN_POLLS)
-        except subprocess.TimeoutExpired:
-            continue
-        return
+            socket.send_fds(self._ours, [json.dumps(request).encode() + b"\n"], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # it ended at once: its reply, or the lack of one, says why
 
-
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    if child.poll() is None:
-        child.kill()
-        child.wait()
-    if child.stdin is not None:
-        try:
-            child.stdin.close()
-        except BrokenPipeError:
+    def wait(self, monitor: Monitor) -> None:
+        while True:
+            monitor.poll()
+            try:
+                self._process.wait(SECONDS_BETWEEN_POLLS)
+            except subprocess.TimeoutExpired:
+                continue
             return
+
+    def close(self) -> None:
+        self._ours.close()
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def replay(history: History, revisions: tuple[str, ...], directory: Path, url: str, monitor: Monitor) -> None:
+    """Run one history; see `Replayer.replay`."""
+    with closing(Replayer()) as replayer:
+        replayer.replay(history, revisions, directory, url, monitor)
 
 
 def _read_reply(directory: Path, output: str) -> None:

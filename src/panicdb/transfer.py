@@ -9,7 +9,7 @@ from panicdb import closure as closures
 from panicdb.backends.base import CopyStep, Snapshot, Staging
 from panicdb.closure import Closure
 from panicdb.planner import Plan, TablePlan
-from panicdb.revisions import ReplayError, replay
+from panicdb.revisions import Replayer, ReplayError
 from panicdb.schema import Difference, Severity, compare
 from panicdb.values import Monitor, Progress
 
@@ -35,12 +35,14 @@ class Built:
         }
 
 
-def build_schema(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Monitor) -> Built:
+def build_schema(
+    plan: Plan, snapshot: Snapshot, staging: Staging, replayer: Replayer, monitor: Monitor
+) -> Built:
     """Give the draft the source's schema: by its migrations, else from its own definitions, said either way."""
     staging.needed = plan.bytes
     if plan.route.method == "migrations":
         monitor.report(Progress("running migrations"))
-        built = _build_by_migrations(plan, snapshot, staging, monitor)
+        built = _build_by_migrations(plan, snapshot, staging, replayer, monitor)
         if built.method == "migrations":
             return built
         staging.reset()
@@ -51,13 +53,16 @@ def build_schema(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Moni
     return built
 
 
-def _build_by_migrations(plan: Plan, snapshot: Snapshot, staging: Staging, monitor: Monitor) -> Built:
+def _build_by_migrations(
+    plan: Plan, snapshot: Snapshot, staging: Staging, replayer: Replayer, monitor: Monitor
+) -> Built:
     history = plan.route.history
     assert history is not None  # noqa: S101 - the route says migrations
     (rows,) = plan.revisions.values()
     staging.prepare(snapshot)
     try:
-        replay(history, rows, Path(staging.directory()), staging.url(), monitor, held=staging.held())
+        directory = Path(staging.directory())
+        replayer.replay(history, rows, directory, staging.url(), monitor, held=staging.held())
     except ReplayError as error:
         return Built("copy", error.message)
     with staging.open() as built:
