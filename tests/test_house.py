@@ -38,7 +38,7 @@ guarded
 backends
 backends.sqlite
 backends.sqlite.publish
-backends.sqlite.load
+backends.sqlite.private backends.sqlite.load
 backends.sqlite.snapshot
 backends.sqlite.facts
 backends.sqlite.catalog backends.sqlite.keys backends.sqlite.virtual backends.sqlite.files

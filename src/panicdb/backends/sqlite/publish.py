@@ -3,21 +3,19 @@
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import sqlite3
 import stat
 import sys
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
-from panicdb.backends.sqlite import files
+from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
 from panicdb.errors import TargetError, TransferError
@@ -29,10 +27,6 @@ RECEIPT_SUFFIX = ".receipt.json"
 RECEIPT_MARK = '"panicdb_receipt"'
 _RENAME_EXCL = 0x0004
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
-LONGEST_NAME = 200
-"""File systems take 255 bytes; beyond this the private directory's name is a hash."""
-GRACE_SECONDS = 1.0
-"""A killed run's child, which migrates, holds the lock until it has noticed; what holds it longer is at work."""
 
 
 class SQLiteStaging(Staging):
@@ -70,7 +64,7 @@ class SQLiteStaging(Staging):
 
     def reset(self) -> None:
         """See `Staging`."""
-        _empty(self._directory)
+        private.empty(self._directory)
         self._later, self._copied = (), False
 
     def copy_schema(self, snapshot: Snapshot) -> None:
@@ -197,7 +191,7 @@ def check_target(place: Place, source: Place) -> None:
         raise TargetError(f"{place.shown}: a directory's name, not a file's", hint="name the file to make")
     _refuse_source(place, source)
     if os.path.lexists(path):
-        _remove_left_over(place)
+        private.remove_left_over(place)
         _refuse_existing(place)
     _refuse_sidecars(place)
     parent = path.parent
@@ -247,140 +241,13 @@ def _refuse_name(name: str, directory: Path, shown: str) -> None:
 
 @contextmanager
 def stage(place: Place, *, monitor: Monitor) -> Iterator[SQLiteStaging]:
-    """Hold the private directory, temporary files of SQLite included; nothing of it stays."""
-    directory = _private_directory(place)
-    lock = _acquire(directory, place)
-    staging = SQLiteStaging(place, directory, lock, monitor)
-    try:
-        with _temporary_files_in(directory):
+    """Give a draft in the private directory; nothing of it stays."""
+    with private.hold(place) as (directory, lock):
+        staging = SQLiteStaging(place, directory, lock, monitor)
+        try:
             yield staging
-    except (OSError, sqlite3.Error) as error:
-        raise staging.explain(error) from error
-    finally:
-        with suppress(OSError):  # what can't be removed now is left over, and the next run removes it
-            _discard(directory, lock)
-
-
-def _private_directory(place: Place) -> str:
-    parent, name = os.path.split(place.location)
-    if len(os.fsencode(name)) > LONGEST_NAME:
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return os.path.join(parent, f".{name}.panicdb")
-
-
-def _acquire(directory: str, place: Place) -> int:
-    """Lock the directory. The kernel frees the lock when its holder dies: what an unlocked one holds is left over."""
-    while True:
-        try:
-            os.mkdir(directory, 0o700)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise TargetError(
-                f"{place.shown}: can't be made here: {error.strerror}", hint="choose another directory"
-            ) from error
-        try:
-            lock = _lock(directory, place)
-            if lock is not None:
-                return _emptied(directory, lock)
-        except OSError as error:
-            raise TargetError(
-                f"{place.shown}: {directory} can't be used: {error.strerror}",
-                hint="remove it, or choose another directory for the target",
-            ) from error
-
-
-def _emptied(directory: str, lock: int) -> int:
-    try:
-        _empty(directory)
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
-
-
-def _lock(directory: str, place: Place) -> int | None:
-    """Return the locked directory, or None if it was removed meanwhile. Raises TargetError if another run holds it."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise TargetError(
-            f"{place.shown}: {directory} is in the way: {error.strerror}", hint="move it away"
-        ) from error
-    try:
-        _hold(descriptor, directory, place)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    status = os.fstat(descriptor)
-    if files.identity(directory) == (status.st_dev, status.st_ino):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _hold(descriptor: int, directory: str, place: Place) -> None:
-    if os.fstat(descriptor).st_uid != os.geteuid():
-        raise TargetError(
-            f"{place.shown}: {directory} belongs to another user",
-            hint="remove it, or choose another directory",
-        )
-    deadline = time.monotonic() + GRACE_SECONDS
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise TargetError(
-                    f"{place.shown}: another panicdb run is making this target",
-                    hint="wait until it has finished",
-                ) from None
-            time.sleep(GRACE_SECONDS / 50)
-        else:
-            return
-
-
-def _remove_left_over(place: Place) -> None:
-    """A run that was killed right after publication leaves its directory beside the finished target."""
-    directory = _private_directory(place)
-    if os.path.isdir(directory) and not os.path.islink(directory):
-        with suppress(OSError):  # the target is refused in any case
-            lock = _lock(directory, place)
-            if lock is not None:
-                _discard(directory, lock)
-
-
-def _discard(directory: str, lock: int) -> None:
-    """Remove the directory while it is still locked, so that nobody can mistake it for a left-over."""
-    try:
-        _empty(directory)
-        os.rmdir(directory)
-    finally:
-        os.close(lock)
-
-
-def _empty(directory: str) -> None:
-    for entry in os.scandir(directory):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
-@contextmanager
-def _temporary_files_in(directory: str) -> Iterator[None]:
-    """Make SQLite sort and spill beside the target, where there is room for a copy of the data anyway."""
-    before = os.environ.get("SQLITE_TMPDIR")
-    os.environ["SQLITE_TMPDIR"] = directory
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("SQLITE_TMPDIR", None)
-        else:
-            os.environ["SQLITE_TMPDIR"] = before
+        except (OSError, sqlite3.Error) as error:
+            raise staging.explain(error) from error
 
 
 def _refuse_source(place: Place, source: Place) -> None:
