@@ -87,8 +87,8 @@ def test_the_commands_have_the_options_of_the_design():
     ids = {"--ids-file", "--where", "--all", "--root"}
     closure = {"--link", "--exclude", "--whole", "--max-rows", "--max-bytes", "--violations"}
     receipt = {"--receipt", "--no-receipt", "--dry-run"}
-    assert options("export") == output | ids | closure | receipt
-    assert options("clone") == output | receipt | {"--violations"}
+    assert options("export") == output | ids | closure | receipt | {"--merge", "--replace"}
+    assert options("clone") == output | receipt | {"--violations", "--replace"}
     assert options("verify") == output | ids | closure | {"--receipt", "--skip"}
     assert options("list") == output | {"--root", "--limit"}
     assert options("demo") == set()
@@ -142,6 +142,8 @@ RECEIPT = {
     "empty",
     "violations_kept",
     "checks",
+    "merged",
+    "before",
 }
 SELECTION = {"ids", "where", "all", "links", "exclude", "whole", "violations"}
 COPIED = {"name", "rows", "owned", "support", "source_rows", "nulled"}
@@ -161,6 +163,7 @@ PLAN = {
     "policies",
     "violations_kept",
     "notes",
+    "present",
 }
 CHECKS = ["revision", "schema", "rows", "foreign keys", "sequences"]
 
@@ -757,7 +760,7 @@ def test_no_experiments_are_no_export(experiments_db, tmp_path):
 def test_an_existing_target_is_not_touched(experiments_db, experiment, tmp_path):
     target = tmp_path / "out.db"
     target.write_bytes(b"mine")
-    with pytest.raises(panicdb.PanicDBError, match=r"out\.db: exists already"):
+    with pytest.raises(panicdb.PanicDBError, match=r"out\.db: exists and is no SQLite database"):
         panicdb.export_experiments(str(experiments_db), str(target), [str(experiment)])
     assert target.read_bytes() == b"mine"
     assert os.listdir(tmp_path) == ["out.db"]

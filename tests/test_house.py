@@ -22,8 +22,9 @@ cli
 render terminal
 commands demonstration
 verification
-transfer
 receipt
+merge
+transfer
 planner
 closure
 references
@@ -37,7 +38,9 @@ guarded.replay
 guarded
 backends
 backends.sqlite
+backends.sqlite.merge
 backends.sqlite.publish
+backends.sqlite.exchange
 backends.sqlite.private backends.sqlite.load
 backends.sqlite.snapshot
 backends.sqlite.facts

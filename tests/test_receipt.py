@@ -8,7 +8,7 @@ import pytest
 import panicdb
 from panicdb.errors import SourceError
 from panicdb.links import parse_link
-from panicdb.receipt import FORMAT, read_selection, selection_as_dict
+from panicdb.receipt import FORMAT, read_selections, selection_as_dict
 from panicdb.values import Selection
 
 pytestmark = pytest.mark.quick
@@ -100,7 +100,7 @@ def test_the_receipt_of_a_clone_has_no_selection(make_db, tmp_path):
     panicdb.clone(str(source), str(target))
     held = json.loads(Path(f"{target}.receipt.json").read_text(encoding="utf-8"))
     assert (held["command"], held["root"], held["selection"]) == ("clone", None, None)
-    assert read_selection(f"{target}.receipt.json") is None
+    assert read_selections(f"{target}.receipt.json") == (None,)
 
 
 def test_what_was_kept_broken_is_told_by_link_and_count(make_db, tmp_path):
@@ -156,14 +156,14 @@ def test_a_selection_is_read_as_it_was_written(tmp_path, selection):
     path = tmp_path / "receipt.json"
     held = {"panicdb_receipt": FORMAT, "root": selection.root, "selection": selection_as_dict(selection)}
     path.write_text(json.dumps(held), encoding="utf-8")
-    assert read_selection(str(path)) == selection
+    assert read_selections(str(path)) == (selection,)
 
 
 def test_prefixes_are_written_out_and_limits_are_forgotten(make_db, tmp_path):
     """A limit was kept, or there would be no receipt; and a prefix may come to mean other rows."""
     source, target = make_db(LAB), tmp_path / "target.db"
     panicdb.export(str(source), str(target), **CHOICE, max_rows=5, max_bytes=10_000)
-    selection = read_selection(f"{target}.receipt.json")
+    (selection,) = read_selections(f"{target}.receipt.json")
     assert selection == Selection(
         root="lab",
         ids=("bern-1",),
@@ -191,7 +191,7 @@ def test_what_is_no_receipt_is_refused(tmp_path, content):
     path = tmp_path / "receipt.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(SourceError, match="not a receipt of panicdb"):
-        read_selection(str(path))
+        read_selections(str(path))
 
 
 @pytest.mark.parametrize("version", [0, FORMAT + 1, "1", None, [1], 1.5])
@@ -199,13 +199,13 @@ def test_an_unknown_format_is_refused(tmp_path, version):
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps({"panicdb_receipt": version, "selection": None}), encoding="utf-8")
     with pytest.raises(SourceError, match=f"this panicdb reads format {FORMAT}"):
-        read_selection(str(path))
+        read_selections(str(path))
 
 
 @pytest.mark.parametrize("kind", ["missing", "directory"])
 def test_a_receipt_that_can_not_be_read_is_refused(tmp_path, kind):
     with pytest.raises(SourceError, match="the receipt can't be read"):
-        read_selection(str(tmp_path / "missing" if kind == "missing" else tmp_path))
+        read_selections(str(tmp_path / "missing" if kind == "missing" else tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -240,13 +240,13 @@ def test_a_receipt_that_was_edited_to_nonsense_is_refused(tmp_path, key, value):
     held = readable_receipt()
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(held), encoding="utf-8")
-    assert read_selection(str(path)) is not None
+    assert read_selections(str(path)) != (None,)
     *way, last = key.split(".")
     place = held[way[0]] if way else held
     place[last] = value
     path.write_text(json.dumps(held), encoding="utf-8")
     with pytest.raises(SourceError, match="the receipt's selection can't be read"):
-        read_selection(str(path))
+        read_selections(str(path))
 
 
 def test_a_receipt_without_its_selection_is_not_taken_for_that_of_a_clone(tmp_path):
@@ -255,7 +255,7 @@ def test_a_receipt_without_its_selection_is_not_taken_for_that_of_a_clone(tmp_pa
     path = tmp_path / "receipt.json"
     path.write_text(json.dumps(held), encoding="utf-8")
     with pytest.raises(SourceError, match="the receipt's selection can't be read"):
-        read_selection(str(path))
+        read_selections(str(path))
 
 
 def readable_receipt():

@@ -202,6 +202,16 @@ class _Output:
             _show(render.as_text(value))
 
 
+_MERGE = click.option(
+    "--merge",
+    is_flag=True,
+    help="Add what a target that exists lacks, in one transaction; other content under a known key refuses the run.",
+)
+_REPLACE = click.option(
+    "--replace", is_flag=True, help="Put the finished copy in the place of a target that exists."
+)
+
+
 def _receipt(function: Function) -> Function:
     """Add the options that say where the receipt goes."""
     function = click.option("--no-receipt", is_flag=True, help="Write no receipt.")(function)
@@ -231,6 +241,8 @@ def panicdb() -> None:
 @click.argument("target")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @_selection
+@_MERGE
+@_REPLACE
 @_receipt
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @_common
@@ -250,12 +262,14 @@ def export(
     from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
     receipt, timeout = _receipt_choice(options), options.pop("timeout")
+    existing = _existing_choice(options)
     choice = _choice(ids, options)
     with output.attended() as monitor:
         if dry_run:
             done: Any = commands.plan(
                 _address(source, "SOURCE"),
                 target=_address(target, "TARGET"),
+                existing=existing,
                 timeout=timeout,
                 monitor=monitor,
                 **choice,
@@ -264,6 +278,7 @@ def export(
             done = commands.export(
                 _address(source, "SOURCE"),
                 _address(target, "TARGET"),
+                existing=existing,
                 receipt=receipt,
                 timeout=timeout,
                 monitor=monitor,
@@ -282,6 +297,7 @@ def export(
     show_default=True,
     help="What to do if foreign keys lead nowhere in the source.",
 )
+@_REPLACE
 @_receipt
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
 @_common
@@ -297,18 +313,24 @@ def clone(
     """Copy every row of every ordinary table into a new database."""
     from panicdb import commands  # noqa: PLC0415
 
-    receipt, timeout = _receipt_choice(options), options["timeout"]
+    receipt, timeout, existing = _receipt_choice(options), options["timeout"], _existing_choice(options)
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
             done: Any = commands.plan_clone(
-                origin, target=goal, violations=violations, timeout=timeout, monitor=monitor
+                origin,
+                target=goal,
+                violations=violations,
+                existing=existing,
+                timeout=timeout,
+                monitor=monitor,
             )
         else:
             done = commands.clone(
                 origin,
                 goal,
                 violations=violations,
+                existing=existing,
                 receipt=receipt,
                 timeout=timeout,
                 monitor=monitor,
@@ -414,6 +436,13 @@ def _receipt_choice(options: dict[str, Any]) -> bool | str:
     if path and none:
         raise UsageError("--receipt and --no-receipt exclude each other", hint="choose one of them")
     return path or not none
+
+
+def _existing_choice(options: dict[str, Any]) -> Any:
+    merge, replace = options.pop("merge", False), options.pop("replace")
+    if merge and replace:
+        raise UsageError("--merge and --replace exclude each other", hint="choose one of them")
+    return "merge" if merge else "replace" if replace else "refuse"
 
 
 def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:

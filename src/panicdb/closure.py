@@ -64,8 +64,8 @@ class Closure:
         return {ROOT: "chosen", WHOLE: "whole table"}.get(via) or str(self.graph.links[via])
 
 
-def compute(snapshot: Snapshot, root: Root, selection: Selection) -> Closure:
-    """Take the closure of the selected roots; writes temporary key tables only.
+def compute(snapshot: Snapshot, root: Root, selection: Selection, *, number: int = 0) -> Closure:
+    """Take the closure of the selected roots; writes temporary key tables only, which `number` tells from others.
 
     Raises SelectionError and its kin for what does not fit, BudgetError, and ViolationError for references that dangle
     in the source.
@@ -76,7 +76,7 @@ def compute(snapshot: Snapshot, root: Root, selection: Selection) -> Closure:
             f"the root table {root.entry.name!r} can't be excluded",
             hint="choose another --root, or leave that out",
         )
-    return _Builder(snapshot, graph, selection, root).build()
+    return _Builder(snapshot, graph, selection, root, number).build()
 
 
 def owned_counts(snapshot: Snapshot, root: Root, selection: Selection) -> Mapping[str, int]:
@@ -96,7 +96,9 @@ def owned_counts(snapshot: Snapshot, root: Root, selection: Selection) -> Mappin
 class _Builder:
     """One closure in the making: the steps of the law, in order."""
 
-    def __init__(self, snapshot: Snapshot, graph: Graph, selection: Selection, root: Root) -> None:
+    def __init__(
+        self, snapshot: Snapshot, graph: Graph, selection: Selection, root: Root, number: int = 0
+    ) -> None:
         self._snapshot = snapshot
         self._connection = snapshot.connection
         self._catalog = snapshot.catalog
@@ -104,8 +106,9 @@ class _Builder:
         self._selection = selection
         self._chosen = root
         self._root = root.entry
-        self._keys = KeySet(snapshot, "keys")
-        self._blocked = KeySet(snapshot, "blocked")
+        self._number = number
+        self._keys = KeySet(snapshot, f"keys{number}")
+        self._blocked = KeySet(snapshot, f"blocked{number}")
         self._references = References(snapshot, graph, self._keys)
 
     def build(self) -> Closure:
@@ -214,7 +217,7 @@ class _Builder:
             self.collect_owned()
 
     def _block_leaving_rows(self) -> bool:
-        fresh = KeySet(self._snapshot, f"leaving{len(self._blocked.tables())}")
+        fresh = KeySet(self._snapshot, f"leaving{self._number}_{len(self._blocked.tables())}")
         for number, link in self._leaving_links():
             self._insert_leaving(number, link, fresh)
         drops = [

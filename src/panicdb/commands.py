@@ -1,7 +1,7 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
@@ -9,17 +9,17 @@ from typing import Any, TypedDict, Unpack
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb import databases, planner, profiles, revisions, transfer, verification
+from panicdb import databases, merge, planner, profiles, revisions, transfer, verification
 from panicdb.backends.base import Place, Snapshot
 from panicdb.closure import Closure
 from panicdb.errors import CheckFailedError, SelectionError, UsageError
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
-from panicdb.receipt import Receipt, read_selection, write_receipt
+from panicdb.receipt import Receipt, extend_receipt, read_selections, write_receipt
 from panicdb.revisions import Replayer
 from panicdb.roots import Root
 from panicdb.transfer import Built
-from panicdb.values import Monitor, Progress, Selection, Violations
+from panicdb.values import Existing, Monitor, Progress, Selection, Violations
 from panicdb.verification import ALL_CHECKS, PUBLICATION_CHECKS, Expectation, Report
 
 DEFAULT_TIMEOUT = 30.0
@@ -65,39 +65,43 @@ class RootList:
 def export_experiments(
     source_db_str: str, target_db_str: str, experiment_ids: list[str], timeout: int = 30
 ) -> None:
-    """Copy whole experiments into a new database file.
+    """Copy whole experiments into a database file: a new one, or merged into one that exists.
 
     `source_db_str` and `target_db_str` are SQLAlchemy URLs or paths, `experiment_ids` whole UUIDs in any spelling;
     `timeout` bounds waiting for locks, in seconds. Reads the source, writes the target and its receipt.
 
     Raises RootNotFoundError (a ValueError), "Experiment <id> not found in source database", before anything is written;
-    TargetError if the target exists; other PanicDBError as `export` does.
+    ConflictError if the target holds rows of the same keys with other content; other PanicDBError as `export` does.
     """
     if not experiment_ids:
         raise SelectionError("no experiment was named", hint="give at least one id")
     selection = Selection(root="experimentconfig", ids=tuple(map(str, experiment_ids)), whole_ids=True)
-    _export(source_db_str, target_db_str, selection, _Run(Monitor(), float(timeout)))
+    _export(source_db_str, target_db_str, selection, _Run(Monitor(), float(timeout), existing="merge"))
 
 
 def export(
     source: str,
     target: str,
     *,
+    existing: Existing = "refuse",
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     progress: Callable[[Progress], None] | None = None,
     **choice: Unpack[Choice],
 ) -> Receipt:
-    """Copy the chosen roots, all they own and all they need into a new database.
+    """Copy the chosen roots, all they own and all they need into a database.
 
-    Opens `source` for reading only, writes `target` (which must not exist) in one visible step, and its receipt beside
-    it (`receipt`: False for none, or a path). `timeout` bounds waiting for locks, in seconds. Returns the receipt.
+    Opens `source` for reading only, writes `target` in one visible step, and its receipt beside it (`receipt`: False
+    for none, or a path). A target that exists is refused, unless `existing` is `merge` (what it lacks is inserted in
+    one transaction) or `replace` (the finished copy takes its place). `timeout` bounds waiting for locks, in seconds.
+    Returns the receipt.
 
-    Raises UsageError, RefusedError and its kin before anything is written; TransferError, CheckFailedError or
-    InterruptedRunError with nothing published.
+    Raises UsageError, RefusedError and its kin before anything is written, ConflictError among them: a row to be merged
+    has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
+    published.
     """
-    run = _Run(monitor or Monitor(progress), timeout, receipt)
+    run = _Run(monitor or Monitor(progress), timeout, receipt, existing)
     return _export(source, target, selection_from(choice), run)
 
 
@@ -106,17 +110,18 @@ def clone(
     target: str,
     *,
     violations: Violations = "refuse",
+    existing: Existing = "refuse",
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Receipt:
-    """Copy every row of every ordinary table into a new database; otherwise as `export`.
+    """Copy every row of every ordinary table into a database; otherwise as `export`.
 
-    `violations` may be `refuse` or `keep`: a clone leaves nothing out.
+    `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
-    _check_clone(violations)
-    run = _Run(monitor or Monitor(progress), timeout, receipt)
+    _check_clone(violations, existing)
+    run = _Run(monitor or Monitor(progress), timeout, receipt, existing)
     places = _locate(source, target, run)
     with _opened(places, run) as session:
         graph = build_graph(session.snapshot.catalog, Selection())
@@ -129,20 +134,22 @@ def plan(
     source: str,
     *,
     target: str | None = None,
+    existing: Existing = "refuse",
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     **choice: Unpack[Choice],
 ) -> Plan:
     """Decide an export without making it: rows and bytes per table, and why. Reads only.
 
-    With a `target` what forbids it is refused as `export` would.
+    With a `target` what forbids it is refused as `export` would; for a merge the plan tells what is there already.
     """
-    run = _Run(monitor or Monitor(), timeout)
+    run = _Run(monitor or Monitor(), timeout, receipt=False, existing=existing)
     selection = selection_from(choice)
-    place = _locate_source(source, target)
+    place, goal = _locate_source(source, target, run)
     with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
         closure = _take_closure(snapshot, selection, run)
-        return planner.plan_subset(snapshot, closure, measure=True)
+        decided = planner.plan_subset(snapshot, closure, measure=True)
+        return _plan_merge(decided, closure, snapshot, goal, run) if goal else decided
 
 
 def plan_clone(
@@ -150,12 +157,14 @@ def plan_clone(
     *,
     target: str | None = None,
     violations: Violations = "refuse",
+    existing: Existing = "refuse",
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
 ) -> Plan:
     """Decide a clone without making it. Reads only."""
-    _check_clone(violations)
-    place = _locate_source(source, target)
+    _check_clone(violations, existing)
+    run = _Run(monitor or Monitor(), timeout, receipt=False, existing=existing)
+    place, _ = _locate_source(source, target, run)
     with databases.open_source(place, timeout=timeout, monitor=monitor or Monitor()) as snapshot:
         return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), violations)
 
@@ -178,12 +187,12 @@ def verify(
     skipped = _check_names(skip)
     places = _Places(databases.locate(reference), databases.locate(target), None)
     run = _Run(monitor or Monitor(), timeout)
-    selection = selection_from(choice) if choice else _recorded_selection(places.target, receipt)
+    selections = (selection_from(choice),) if choice else _recorded_selections(places, receipt)
     with (
         databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
         databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
     ):
-        expected = _expectation(snapshot, selection, run)
+        expected = _expectation(snapshot, selections, run)
         return verification.check_target(expected, copy, places.source.shown, skip=skipped)
 
 
@@ -261,6 +270,7 @@ class _Run:
     monitor: Monitor
     timeout: float
     receipt: bool | str = True
+    existing: Existing = "refuse"
 
 
 @dataclass(frozen=True)
@@ -268,6 +278,8 @@ class _Places:
     source: Place
     target: Place
     receipt: str | None
+    """Where the receipt goes; where one is that will be out of date if none is wanted."""
+    exists: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +289,11 @@ class _Session:
     snapshot: Snapshot
     replayer: Replayer
     places: _Places
-    monitor: Monitor
+    run: _Run
+
+    @property
+    def monitor(self) -> Monitor:
+        return self.run.monitor
 
 
 def _export(source: str, target: str, selection: Selection, run: _Run) -> Receipt:
@@ -285,29 +301,36 @@ def _export(source: str, target: str, selection: Selection, run: _Run) -> Receip
     with _opened(places, run) as session:
         closure = _take_closure(session.snapshot, selection, run)
         decided = planner.plan_subset(session.snapshot, closure)
+        if places.exists and run.existing == "merge":
+            return _merge(decided, closure, session)
         return _carry_out(decided, closure, closure.graph, session)
 
 
 def _locate(source: str, target: str, run: _Run) -> _Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
-    receipt = goal.backend.receipt_path(goal) if run.receipt is True else run.receipt or None
-    receipt = None if receipt is None else os.path.abspath(receipt)
-    databases.check_target(goal, origin, receipt)
-    return _Places(origin, goal, receipt)
+    named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
+    receipt = None if named is None else os.path.abspath(named)
+    checked = receipt if run.receipt else None
+    exists = databases.check_target(goal, origin, checked, run.existing)
+    return _Places(origin, goal, receipt, exists)
 
 
-def _locate_source(source: str, target: str | None) -> Place:
+def _locate_source(source: str, target: str | None, run: _Run) -> tuple[Place, Place | None]:
+    """Find the source, and the target if rows are to be merged into it."""
     place = databases.locate(source)
-    if target is not None:
-        databases.check_target(databases.locate(target), place, None)
-    return place
+    if target is None:
+        return place, None
+    goal = databases.locate(target)
+    exists = databases.check_target(goal, place, None, run.existing)
+    return place, goal if exists and run.existing == "merge" else None
 
 
-def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run) -> Closure:
+def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run, number: int = 0) -> Closure:
     run.monitor.report(Progress("following links"))
     root = profiles.choose_root(snapshot.catalog, selection)
-    return closures.compute(snapshot, root, profiles.complete(snapshot.catalog, selection))
+    completed = profiles.complete(snapshot.catalog, selection)
+    return closures.compute(snapshot, root, completed, number=number)
 
 
 @contextmanager
@@ -316,7 +339,7 @@ def _opened(places: _Places, run: _Run) -> Iterator[_Session]:
         databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot,
         revisions.stand_by(snapshot.catalog) as replayer,
     ):
-        yield _Session(snapshot, replayer, places, run.monitor)
+        yield _Session(snapshot, replayer, places, run)
 
 
 def _carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: _Session) -> Receipt:
@@ -332,8 +355,44 @@ def _carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: _S
         receipt = _receipt(decided, built, places)
         monitor.report(Progress("publishing"))
         monitor.poll()
-        staging.publish(receipt.to_json(), places.receipt)
+        staging.publish(
+            receipt.to_json() if session.run.receipt else None,
+            places.receipt,
+            replace=places.exists,
+            timeout=session.run.timeout,
+        )
     return receipt
+
+
+def _merge(decided: Plan, closure: Closure, session: _Session) -> Receipt:
+    """Lock, compare, insert, check, commit: nothing is visible before the last line."""
+    snapshot, places, run = session.snapshot, session.places, session.run
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    counters = snapshot.sequences()
+    with databases.join_target(places.target, snapshot, timeout=run.timeout, monitor=run.monitor) as merging:
+        merge.require_same_schema(snapshot, merging.target)
+        before = merge.take_stand(merging.target)
+        overlaps = merge.find_overlap(steps, merging, run.monitor)
+        merged = merge.add_rows(steps, overlaps, merging, run.monitor)
+        run.monitor.report(Progress("checking"))
+        after = merge.take_stand(merging.target)
+        merge.check(before, after, merged, decided, counters)
+        receipt = extend_receipt(
+            _receipt(decided, Built("merge", "the target exists"), places), merged, after.rows, places.receipt
+        )
+        run.monitor.report(Progress("publishing"))
+        run.monitor.poll()
+        merging.publish(receipt.to_json() if run.receipt else None, places.receipt)
+    return receipt
+
+
+def _plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place, run: _Run) -> Plan:
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    join = databases.join_target(goal, snapshot, timeout=run.timeout, monitor=run.monitor, writing=False)
+    with join as merging:
+        merge.require_same_schema(snapshot, merging.target)
+        overlaps = merge.find_overlap(steps, merging, run.monitor)
+    return replace(decided, present={name: overlap.present for name, overlap in overlaps.items()})
 
 
 def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
@@ -350,22 +409,29 @@ def _receipt(decided: Plan, built: Built, places: _Places) -> Receipt:
     return write_receipt(decided, places.target.shown, built.as_dict(), PUBLICATION_CHECKS)
 
 
-def _expectation(snapshot: Snapshot, selection: Selection | None, run: _Run) -> Expectation:
-    if selection is None:
+def _expectation(snapshot: Snapshot, selections: Sequence[Selection | None], run: _Run) -> Expectation:
+    """Expect every row if nothing was selected; of several selections, as merged, all their rows."""
+    chosen = [selection for selection in selections if selection is not None]
+    if len(chosen) < max(len(selections), 1):
         graph = build_graph(snapshot.catalog, Selection())
         return verification.expect(snapshot, planner.plan_whole(snapshot, graph, "keep"), graph)
-    closure = _take_closure(snapshot, selection, run)
-    return verification.expect(snapshot, planner.plan_subset(snapshot, closure), closure.graph)
+    taken = [_take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
+    plans = [planner.plan_subset(snapshot, closure) for closure in taken]
+    expected = verification.expect(snapshot, plans[-1], taken[-1].graph)
+    return expected if len(taken) == 1 else replace(expected, rows=merge.count_union(snapshot, taken, plans))
 
 
-def _recorded_selection(target: Place, receipt: str | None) -> Selection | None:
-    if receipt is not None:
-        return read_selection(receipt)
-    beside = target.backend.receipt_path(target)
-    return read_selection(beside) if beside is not None and os.path.isfile(beside) else None
+def _recorded_selections(places: _Places, receipt: str | None) -> tuple[Selection | None, ...]:
+    beside = receipt or places.target.backend.receipt_path(places.target)
+    found = beside is not None and (receipt is not None or os.path.isfile(beside))
+    return read_selections(beside) if beside is not None and found else ()
 
 
-def _check_clone(violations: Violations) -> None:
+def _check_clone(violations: Violations, existing: Existing) -> None:
+    if existing == "merge":
+        raise UsageError(
+            "a clone is not merged into anything", hint="`panicdb export --all --merge`, or --replace"
+        )
     if violations == "drop":
         raise UsageError(
             "a clone leaves nothing out",

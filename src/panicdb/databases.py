@@ -3,8 +3,8 @@
 from contextlib import AbstractContextManager
 
 from panicdb.backends import backend_for
-from panicdb.backends.base import Place, Snapshot, Staging
-from panicdb.values import Monitor
+from panicdb.backends.base import Merging, Place, Snapshot, Staging
+from panicdb.values import Existing, Monitor
 
 
 def locate(text: str) -> Place:
@@ -17,14 +17,27 @@ def open_source(place: Place, *, timeout: float, monitor: Monitor) -> AbstractCo
     return place.backend.open_snapshot(place, timeout=timeout, monitor=monitor)
 
 
-def check_target(place: Place, source: Place, receipt_path: str | None) -> None:
-    """Refuse a target that exists, is the source or can't be made, and a receipt path that holds something else."""
-    place.backend.check_target(place, source)
+def check_target(
+    place: Place, source: Place, receipt_path: str | None, existing: Existing = "refuse"
+) -> bool:
+    """Refuse a target that is the source or can't be made, and a receipt path that holds something else.
+
+    A target that exists is refused, too, unless `existing` says what to do with it. Tells whether there is one.
+    """
+    there = place.backend.check_target(place, source, existing)
     if receipt_path is not None:
         for each in (place, source):
             each.backend.check_receipt_path(receipt_path, each)
+    return there
 
 
 def stage_target(place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
-    """Give the one handle that writes: to a private draft of a target that was found absent."""
+    """Give the handle that writes a new target: to a private draft of it."""
     return place.backend.stage(place, monitor=monitor)
+
+
+def join_target(
+    place: Place, snapshot: Snapshot, *, timeout: float, monitor: Monitor, writing: bool = True
+) -> AbstractContextManager[Merging]:
+    """Give the handle that writes into a target that exists, all or nothing; or only looks at it."""
+    return place.backend.join(place, snapshot, timeout=timeout, monitor=monitor, writing=writing)

@@ -7,6 +7,7 @@
      |   +- SelectionError      3  the selection does not fit this database (also a ValueError)
      |   +- SourceError         3  the source can't be read as it must be
      |   +- TargetError         3  the target can't be written as it must be
+     |   +- ConflictError       3  a merge met rows of the same key with other content
      |   +- BudgetError         3  the closure grew past --max-rows or --max-bytes
      |   +- ViolationError      3  foreign keys are already violated in the source
      +- TransferError           4  reading, writing or publishing failed half-way
@@ -57,6 +58,10 @@ class SourceError(RefusedError):
 
 class TargetError(RefusedError):
     """The target exists, can't be created, or is the source itself."""
+
+
+class ConflictError(RefusedError):
+    """The target holds rows that share a key with the source's and differ."""
 
 
 class BudgetError(RefusedError):

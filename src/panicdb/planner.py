@@ -73,6 +73,8 @@ class Plan:
     kept: Mapping[str, int]
     """Rows by the link that dangles in the source and is kept so."""
     notes: tuple[str, ...]
+    present: Mapping[str, int] | None = None
+    """Rows that the target has already, per table; only where they are to be merged into it."""
 
     @property
     def rows(self) -> int:

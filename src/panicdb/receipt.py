@@ -4,13 +4,14 @@ import datetime
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import panicdb
 from panicdb.errors import SourceError
 from panicdb.links import parse_link
+from panicdb.merge import Merged
 from panicdb.planner import Plan
 from panicdb.values import Selection, Violations, as_json
 
@@ -38,6 +39,10 @@ class Receipt:
     checks: tuple[str, ...]
     place: str
     """Where the target is, as it was named. Not in the file, which may travel with the target."""
+    merged: tuple[Mapping[str, Any], ...] = ()
+    """What this run brought into a target that existed, per table; `tables` then tells of the whole file."""
+    before: tuple[Mapping[str, Any], ...] = ()
+    """The receipts of what the target held before, earliest first."""
     version: str = panicdb.__version__
 
     @property
@@ -66,6 +71,8 @@ class Receipt:
             "empty": as_json(self.empty),
             "violations_kept": as_json(self.kept),
             "checks": list(self.checks),
+            "merged": as_json(self.merged),
+            "before": as_json(self.before),
         }
 
 
@@ -98,6 +105,45 @@ def write_receipt(plan: Plan, place: str, schema: Mapping[str, Any], checks: tup
     )
 
 
+def extend_receipt(receipt: Receipt, merged: Merged, rows: Mapping[str, int], path: str | None) -> Receipt:
+    """Make the receipt of a merge: `rows` are those of the whole target, `path` is where its older receipt may be.
+
+    Reads the older receipt. A run that is repeated is recorded once.
+    """
+    parts = tuple(
+        {**table, "present": merged.present[table["name"]], "added": merged.added[table["name"]]}
+        for table in receipt.tables
+    )
+    before = _earlier(path, sum(rows.values()) - sum(merged.added.values()))
+    return replace(
+        receipt,
+        command="merge",
+        tables=tuple({"name": name, "rows": count} for name, count in rows.items() if count),
+        empty={name: receipt.empty.get(name, 0) for name, count in rows.items() if not count},
+        merged=parts,
+        before=tuple(each for each in before if not _same_part(each, receipt)),
+    )
+
+
+def _earlier(path: str | None, rows: int) -> tuple[Mapping[str, Any], ...]:
+    """Return the receipts that a target has, the last one at the end; what has none is told by its rows."""
+    try:
+        data = _read(path) if path is not None else None
+    except SourceError:
+        data = None
+    if data is None:
+        return ({"unknown": True, "rows": rows},)
+    before = data.get("before", [])
+    last = {key: value for key, value in data.items() if key not in ("before", "empty", "checks")}
+    return (*before, {**last, "tables": data.get("merged") or data.get("tables")})
+
+
+def _same_part(earlier: Mapping[str, Any], receipt: Receipt) -> bool:
+    keys = ("source", "root", "selection", "revisions")
+    now = receipt.as_dict()
+    return all(earlier.get(key) == now[key] for key in keys)
+
+
 def selection_as_dict(selection: Selection | None) -> dict[str, Any] | None:
     """Spell a selection with the words of the command line."""
     if selection is None:
@@ -113,8 +159,30 @@ def selection_as_dict(selection: Selection | None) -> dict[str, Any] | None:
     }
 
 
-def read_selection(path: str) -> Selection | None:
-    """Read the selection of a receipt; None for that of a clone. Raises SourceError for what is no receipt of ours."""
+def read_selections(path: str) -> tuple[Selection | None, ...]:
+    """Read the selections of a receipt, those merged before included; None for that of a clone.
+
+    Raises SourceError for what is no receipt of ours, or for one that can't tell what to expect.
+    """
+    data = _read(path)
+    parts = [*data.get("before", ()), data]
+    if not all(isinstance(part, dict) for part in parts):
+        raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT)
+    if any(part.get("unknown") for part in parts):
+        raise SourceError(
+            f"{path}: the receipt does not know what the file held before the first merge", hint=_WITHOUT_IT
+        )
+    sources = sorted({str(part.get("source")) for part in parts})
+    if len(sources) > 1:
+        raise SourceError(
+            f"{path}: the file was merged from {len(sources)} sources: {', '.join(sources)}", hint=_WITHOUT_IT
+        )
+    if len(parts) > 1 and any(part.get("violations_kept") for part in parts):
+        raise SourceError(f"{path}: violations were kept in parts of a merged file", hint=_WITHOUT_IT)
+    return tuple(_selection_from(part, path) for part in parts)
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
         version = data["panicdb_receipt"]
@@ -129,7 +197,7 @@ def read_selection(path: str) -> Selection | None:
             f"{path}: a receipt of format {version}, this panicdb reads format {FORMAT}",
             hint="use a newer panicdb",
         )
-    return _selection_from(data, path)
+    return dict(data)
 
 
 def _selection_from(data: Mapping[str, Any], path: str) -> Selection | None:

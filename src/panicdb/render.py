@@ -80,10 +80,18 @@ def plan_text(plan: Plan) -> str:
             for link, count in each.nulled.items()
         ),
         *(f"policy: {link}={policy}" for link, policy in plan.policies.items()),
+        *_merge_lines(plan),
         *(f"note: {note}" for note in plan.notes),
         "nothing was written",
     ]
     return "\n".join(lines)
+
+
+def _merge_lines(plan: Plan) -> list[str]:
+    if plan.present is None:
+        return []
+    there = sum(plan.present.values())
+    return [f"merge: {there:,} of these rows are in the target already, {plan.rows - there:,} would be added"]
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -117,15 +125,31 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "policies": plan.policies,
         "violations_kept": plan.kept,
         "notes": plan.notes,
+        "present": plan.present,
     }
 
 
 def receipt_text(receipt: Receipt) -> str:
     """Show what was done, ending with the checks that were made."""
-    rows = [
-        (table["name"], *(f"{table[key]:,}" for key in ("rows", "owned", "support", "source_rows")))
-        for table in receipt.tables
+    return _merge_text(receipt) if receipt.command == "merge" else _transfer_text(receipt)
+
+
+def _merge_text(receipt: Receipt) -> str:
+    keys = ("rows", "present", "added")
+    rows = [(table["name"], *(f"{table[key]:,}" for key in keys)) for table in receipt.merged]
+    added = sum(int(table["added"]) for table in receipt.merged)
+    lines = [
+        *columns(("table", "rows", "were there", "added"), rows, right=(1, 2, 3)),
+        "",
+        f"{added:,} rows added to {receipt.place}, which holds {receipt.rows:,} rows in {len(receipt.tables)} tables",
+        f"checked before the commit: {', '.join(receipt.checks)}",
     ]
+    return "\n".join(lines)
+
+
+def _transfer_text(receipt: Receipt) -> str:
+    keys = ("rows", "owned", "support", "source_rows")
+    rows = [(table["name"], *(f"{table[key]:,}" for key in keys)) for table in receipt.tables]
     schema = receipt.schema
     lines = [
         *columns(("table", "rows", "owned", "support", "of"), rows, right=(1, 2, 3, 4)),

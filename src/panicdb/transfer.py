@@ -76,11 +76,16 @@ def load_rows(
     plan: Plan, closure: Closure | None, snapshot: Snapshot, staging: Staging, monitor: Monitor
 ) -> None:
     """Copy the planned rows in one transaction. The snapshot ends with it."""
-    steps = tuple(_step(table, closure, snapshot) for table in plan.tables)
+    steps = copy_steps(plan, closure, snapshot)
     whole = plan.selection is None
     staging.load(snapshot, steps, monitor, plan.bytes, whole=whole)
     monitor.report(Progress("building indexes"))
     staging.finish(snapshot, whole=whole)
+
+
+def copy_steps(plan: Plan, closure: Closure | None, snapshot: Snapshot) -> tuple[CopyStep, ...]:
+    """Turn the tables of a plan into what a backend copies."""
+    return tuple(_step(table, closure, snapshot) for table in plan.tables)
 
 
 def _step(table: TablePlan, closure: Closure | None, snapshot: Snapshot) -> CopyStep:

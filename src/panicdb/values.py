@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 Up = Literal["follow", "null", "drop", "refuse", "leave"]
 Violations = Literal["refuse", "keep", "drop"]
+Existing = Literal["refuse", "merge", "replace"]
+"""What to do with a target that exists."""
 
 
 @dataclass(frozen=True, order=True)

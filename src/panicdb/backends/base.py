@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.values import Catalog, CatalogTable, Facts, Monitor
+from panicdb.values import Catalog, CatalogTable, Existing, Facts, Monitor
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,10 @@ class Snapshot(ABC):
         """Strip a column of the collation and conversions that comparing it would bring."""
 
     @abstractmethod
+    def alike(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
+        """Return expressions that group values exactly as they are stored: by type and by every byte."""
+
+    @abstractmethod
     def stored_bytes(self, table: sa.FromClause, columns: tuple[str, ...]) -> sa.ColumnElement[int]:
         """Estimate the bytes that the values of one row take."""
 
@@ -118,6 +122,20 @@ class CopyStep:
     keys: sa.Table | None
     source: sa.FromClause
     nulls: Mapping[str, sa.ColumnElement[bool]]
+
+
+def rows_of(step: CopyStep) -> sa.FromClause:
+    """Keys first: they are sorted as the rows lie, in the source as in the target."""
+    if step.keys is None:
+        return step.source
+    same = [step.source.c[name] == step.keys.c[f"k{n}"] for n, name in enumerate(step.entry.identity)]
+    return OrderedJoin(step.keys, step.source, sa.and_(*same))
+
+
+def value_of(step: CopyStep, name: str) -> sa.ColumnElement[Any]:
+    """A column of the step's rows; NULL where its link is to become NULL."""
+    column, stays = step.source.c[name], step.nulls.get(name)
+    return column if stays is None else sa.case((stays, column))
 
 
 class Staging(ABC):
@@ -172,8 +190,68 @@ class Staging(ABC):
         """Open what was built for the checks, for reading only."""
 
     @abstractmethod
+    def publish(
+        self, receipt: str | None, receipt_path: str | None, *, replace: bool, timeout: float
+    ) -> None:
+        """Make the target visible in one step, durable, then its receipt.
+
+        With `replace` it takes the place of the one there, which readers that have it open keep; waits `timeout`
+        seconds for its writers.
+        """
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A row of the source and one of the target that share a key and differ."""
+
+    table: str
+    key: str
+    """The key's columns and values, as in SQL."""
+    columns: tuple[str, ...]
+    """The columns that differ; none where a unique index or a constraint refused the row without saying more."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What of one step the target has already."""
+
+    present: int
+    """Rows that are there with the same content."""
+    absent: int
+    """Rows that are to be inserted."""
+    conflicts: int
+    listed: tuple[Conflict, ...]
+    """The first ones."""
+
+
+class Merging(ABC):
+    """A target that exists, locked for writing, as part of the transaction that reads the source."""
+
+    target: Snapshot
+    """The target as that transaction sees it."""
+
+    @abstractmethod
+    def compare(self, step: CopyStep) -> Overlap:
+        """Look for the step's rows in the target, by every unique key. Reads only."""
+
+    @abstractmethod
+    def insert(self, step: CopyStep) -> int:
+        """Insert the rows that the target lacks; no trigger fires. Returns how many.
+
+        Where a table has no unique key, the target ends with the larger number of equal rows.
+        """
+
+    @abstractmethod
+    def refused(self, step: CopyStep) -> tuple[Conflict, ...]:
+        """List the first of the step's rows that `insert` could not insert."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Bring back what the insertion had put aside, and raise counters to the source's."""
+
+    @abstractmethod
     def publish(self, receipt: str | None, receipt_path: str | None) -> None:
-        """Make the target visible in one step, durable, then its receipt."""
+        """Commit: the one visible step; then the receipt."""
 
 
 class Backend(ABC):
@@ -192,8 +270,11 @@ class Backend(ABC):
         """Open a source for reading only and pin one moment of it; waits `timeout` seconds for locks."""
 
     @abstractmethod
-    def check_target(self, place: Place, source: Place) -> None:
-        """Refuse a target that exists, is the source, or can't be made. Writes nothing."""
+    def check_target(self, place: Place, source: Place, existing: Existing) -> bool:
+        """Refuse a target that is the source or can't be made or written. Writes nothing.
+
+        One that exists is refused unless `existing` says what to do with it. Tells whether there is one.
+        """
 
     @abstractmethod
     def check_receipt_path(self, path: str, place: Place) -> None:
@@ -202,6 +283,15 @@ class Backend(ABC):
     @abstractmethod
     def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
         """Make the private place beside the target; whatever happens, nothing of it stays."""
+
+    @abstractmethod
+    def join(
+        self, place: Place, snapshot: Snapshot, *, timeout: float, monitor: Monitor, writing: bool
+    ) -> AbstractContextManager[Merging]:
+        """Make a target that exists part of the snapshot's transaction; undone unless published.
+
+        With `writing` it is locked first; waits `timeout` seconds for locks. Ends the snapshot.
+        """
 
     @abstractmethod
     def receipt_path(self, place: Place) -> str | None:

@@ -4,10 +4,11 @@ import os
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from panicdb.backends.base import Backend, Place, Snapshot, Staging
-from panicdb.backends.sqlite import files, publish, snapshot
+from panicdb.backends.base import Backend, Merging, Place, Snapshot, Staging
+from panicdb.backends.sqlite import files, merge, publish
+from panicdb.backends.sqlite import snapshot as snapshots
 from panicdb.backends.sqlite.files import is_url
-from panicdb.values import Monitor
+from panicdb.values import Existing, Monitor
 
 __all__ = ["SQLITE", "SQLiteBackend", "is_url"]
 
@@ -28,11 +29,11 @@ class SQLiteBackend(Backend):
         self, place: Place, *, timeout: float, monitor: Monitor
     ) -> AbstractContextManager[Snapshot]:
         """See `Backend`."""
-        return snapshot.open_snapshot(place, timeout=timeout, monitor=monitor)
+        return snapshots.open_snapshot(place, timeout=timeout, monitor=monitor)
 
-    def check_target(self, place: Place, source: Place) -> None:
+    def check_target(self, place: Place, source: Place, existing: Existing) -> bool:
         """See `Backend`."""
-        publish.check_target(place, source)
+        return publish.check_target(place, source, existing)
 
     def check_receipt_path(self, path: str, place: Place) -> None:
         """See `Backend`."""
@@ -41,6 +42,12 @@ class SQLiteBackend(Backend):
     def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
         """See `Backend`."""
         return publish.stage(place, monitor=monitor)
+
+    def join(
+        self, place: Place, snapshot: Snapshot, *, timeout: float, monitor: Monitor, writing: bool
+    ) -> AbstractContextManager[Merging]:
+        """See `Backend`."""
+        return merge.join(place, snapshot, timeout=timeout, monitor=monitor, writing=writing)
 
     def receipt_path(self, place: Place) -> str | None:
         """See `Backend`."""

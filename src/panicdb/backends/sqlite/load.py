@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import CopyStep, OrderedJoin, Place
+from panicdb.backends.base import CopyStep, Place, rows_of, value_of
 from panicdb.backends.sqlite import files
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, watch, wrap
 from panicdb.backends.sqlite.virtual import VirtualTable, Way, read_virtual_tables
@@ -186,19 +186,12 @@ class Loader:
             return
         names = (*_rowid_to_keep(entry), *entry.stored)
         row = step.source
-        values = [_nulled(row.c[name], step.nulls.get(name)) for name in names]
-        statement = sa.select(*values).select_from(self._rows(step, row))
+        values = [value_of(step, name) for name in names]
+        statement = sa.select(*values).select_from(rows_of(step))
         if step.keys is None and entry.identity:
             statement = statement.order_by(*(row.c[name] for name in entry.identity))
         target = entry.table.to_metadata(sa.MetaData(), schema="target")
         self._connection.execute(sa.insert(target).from_select(list(names), statement))
-
-    def _rows(self, step: CopyStep, row: sa.FromClause) -> sa.FromClause:
-        """Keys first: they are sorted as the rows lie, in the source as in the target."""
-        if step.keys is None:
-            return row
-        same = [row.c[name] == step.keys.c[f"k{n}"] for n, name in enumerate(step.entry.identity)]
-        return OrderedJoin(step.keys, row, sa.and_(*same))
 
     def _explain(self, error: BaseException) -> BaseException:
         if files.is_full(error):
@@ -301,7 +294,3 @@ def _rowid_to_keep(entry: CatalogTable) -> tuple[str, ...]:
     hidden = [column.name for column in entry.table.c if column.system]
     aliased = any(column.info["rowid"] for column in entry.table.c if not column.system)
     return () if aliased else tuple(hidden)
-
-
-def _nulled(column: sa.ColumnElement[Any], stays: sa.ColumnElement[bool] | None) -> sa.ColumnElement[Any]:
-    return column if stays is None else sa.case((stays, column))

@@ -17,14 +17,17 @@ import sqlalchemy as sa
 from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
 from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
+from panicdb.backends.sqlite.exchange import exchange
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
 from panicdb.errors import TargetError, TransferError
-from panicdb.values import Monitor
+from panicdb.values import Existing, Monitor
 
 DATABASE = "target.db"
 RECEIPT = "receipt.json"
 RECEIPT_SUFFIX = ".receipt.json"
 RECEIPT_MARK = '"panicdb_receipt"'
+MAGIC = b"SQLite format 3\0"
+"""How a database file begins (https://www.sqlite.org/fileformat.html, section 1.3)."""
 _RENAME_EXCL = 0x0004
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
@@ -105,9 +108,10 @@ class SQLiteStaging(Staging):
         place = Place(self._place.shown, self._place.backend, self._path)
         return open_snapshot(place, timeout=0.0, monitor=self._monitor)
 
-    def publish(self, receipt: str | None, receipt_path: str | None) -> None:
-        """Sync, link without clobber, sync the directory; then the receipt. See docs/how-it-works.md."""
-        target = self._place.location
+    def publish(
+        self, receipt: str | None, receipt_path: str | None, *, replace: bool, timeout: float
+    ) -> None:
+        """Sync, give it its name, sync the directory; then the receipt. See docs/how-it-works.md."""
         left = [name for name in files.SIDECARS if os.path.lexists(self._path + name)]
         if left:
             raise TransferError(
@@ -115,10 +119,12 @@ class SQLiteStaging(Staging):
             )
         try:
             _sync(self._path)
-            if receipt is not None and receipt_path is not None:
-                self._prepare_receipt(receipt, receipt_path)
-            _refuse_sidecars(self._place)
-            _link(self._path, target, self._place.shown)
+            if receipt is not None:
+                draft_receipt(self._directory, receipt)
+            if replace:
+                exchange(self._path, self._place, timeout=timeout, monitor=self._monitor)
+            else:
+                self._name(receipt_path)
         except OSError as error:
             if files.is_full(error):
                 raise self.explain(error) from error
@@ -126,42 +132,24 @@ class SQLiteStaging(Staging):
                 f"{self._place.shown}: publishing failed: {error.strerror or error}",
                 hint="look at the directory of the target: its rights, its file system, its room",
             ) from error
+        self._sync_directory()
+        if receipt_path is not None:
+            publish_receipt(self._directory, self._place.shown, receipt_path)
+
+    def _name(self, receipt_path: str | None) -> None:
+        if receipt_path is not None:
+            discard_receipt(receipt_path)
+        _refuse_sidecars(self._place)
+        _link(self._path, self._place.location, self._place.shown)
+
+    def _sync_directory(self) -> None:
         try:
-            _sync(os.path.dirname(target))
+            _sync(os.path.dirname(self._place.location))
         except OSError as error:
             raise TransferError(
                 f"{self._place.shown}: complete and in its place, but a power failure may take it away again: "
                 f"its directory can't be synced: {error.strerror or error}",
                 hint="look for a failing device",
-            ) from error
-        if receipt is not None and receipt_path is not None:
-            self._publish_receipt(receipt_path)
-
-    def _prepare_receipt(self, receipt: str, receipt_path: str) -> None:
-        """A receipt of an earlier target of this name must not outlive it."""
-        draft = os.path.join(self._directory, RECEIPT)
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
-            # Keys need not be UTF-8; what stands for their odd bytes becomes an escape that JSON knows.
-            stream.write(receipt.encode("utf-8", "backslashreplace"))
-        _sync(draft)
-        Path(receipt_path).unlink(missing_ok=True)
-
-    def _publish_receipt(self, receipt_path: str) -> None:
-        draft = os.path.join(self._directory, RECEIPT)
-        try:
-            try:
-                os.replace(draft, receipt_path)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                shutil.copyfile(draft, receipt_path)
-                _sync(receipt_path)
-            _sync(os.path.dirname(receipt_path))
-        except OSError as error:
-            raise TransferError(
-                f"{self._place.shown}: complete and in its place, but without its receipt: "
-                f"{receipt_path} can't be written: {error.strerror or error}",
-                hint="`panicdb verify` with the same selection checks it without a receipt",
             ) from error
 
     @contextmanager
@@ -184,19 +172,64 @@ class SQLiteStaging(Staging):
         return self._source
 
 
-def check_target(place: Place, source: Place) -> None:
-    """Refuse a target that exists, is the source, or can't be made; clears up after runs that were killed."""
+def draft_receipt(directory: str, receipt: str) -> None:
+    """Write the receipt into the private directory, through to the device."""
+    draft = os.path.join(directory, RECEIPT)
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
+        # Keys need not be UTF-8; what stands for their odd bytes becomes an escape that JSON knows.
+        stream.write(receipt.encode("utf-8", "backslashreplace"))
+    _sync(draft)
+
+
+def discard_receipt(path: str) -> None:
+    """A receipt of an earlier target of this name must not outlive it."""
+    if _is_receipt(path):
+        Path(path).unlink(missing_ok=True)
+
+
+def publish_receipt(directory: str, shown: str, receipt_path: str) -> None:
+    """Give the drafted receipt its name, in place of an older one; without a draft the older one goes."""
+    draft = os.path.join(directory, RECEIPT)
+    try:
+        if not os.path.lexists(draft):
+            discard_receipt(receipt_path)
+            return
+        try:
+            os.replace(draft, receipt_path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.copyfile(draft, receipt_path)
+            _sync(receipt_path)
+        _sync(os.path.dirname(receipt_path))
+    except OSError as error:
+        raise TransferError(
+            f"{shown}: complete and in its place, but without its receipt: "
+            f"{receipt_path} can't be written: {error.strerror or error}",
+            hint="`panicdb verify` with the same selection checks it without a receipt",
+        ) from error
+
+
+def check_target(place: Place, source: Place, existing: Existing) -> bool:
+    """Refuse a target that is the source or can't be made, or one that exists unless `existing` says what to do.
+
+    Clears up after runs that were killed. Tells whether there is a target.
+    """
     path = Path(place.location)
     if not path.name or place.location.endswith(os.sep):
         raise TargetError(f"{place.shown}: a directory's name, not a file's", hint="name the file to make")
     _refuse_source(place, source)
-    if os.path.lexists(path):
-        private.remove_left_over(place)
-        _refuse_existing(place)
-    _refuse_sidecars(place)
+    there = os.path.lexists(path)
+    if there:
+        if existing == "refuse":
+            private.remove_left_over(place)
+        _refuse_existing(place, existing)
+    else:
+        _refuse_sidecars(place)
     parent = path.parent
     _refuse_directory(parent, place.shown)
     _refuse_name(path.name, parent, place.shown)
+    return there
 
 
 def check_receipt_path(receipt_path: str, place: Place) -> None:
@@ -214,12 +247,20 @@ def check_receipt_path(receipt_path: str, place: Place) -> None:
         raise TargetError(
             f"{shown} can't be written: {error.strerror}", hint="choose --receipt FILE"
         ) from error
-    if stat.S_ISREG(status.st_mode) and RECEIPT_MARK in Path(receipt_path).read_text(errors="replace")[:200]:
+    if stat.S_ISREG(status.st_mode) and _is_receipt(receipt_path):
         return
     raise TargetError(
         f"{place.shown}: {receipt_path} exists and is no receipt",
         hint="move it away, or choose --receipt FILE",
     )
+
+
+def _is_receipt(path: str) -> bool:
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as stream:
+            return RECEIPT_MARK in stream.read(200)
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_directory(directory: Path, shown: str) -> None:
@@ -266,13 +307,31 @@ def _refuse_source(place: Place, source: Place) -> None:
             )
 
 
-def _refuse_existing(place: Place) -> None:
+def _refuse_existing(place: Place, existing: Existing) -> None:
+    """Refuse what is no file of its own, what nobody wants to be touched, and what is no database."""
     path = Path(place.location)
     if path.is_symlink():
         raise TargetError(f"{place.shown}: a symbolic link", hint="name the file itself")
     if path.is_dir():
         raise TargetError(f"{place.shown}: a directory", hint="name the file to make in it")
-    raise TargetError(f"{place.shown}: exists already", hint="choose another name, or remove it first")
+    if existing == "refuse":
+        raise TargetError(
+            f"{place.shown}: exists already",
+            hint="choose another name, or say --merge (rows into it) or --replace (a new one in its place)",
+        )
+    if not path.is_file():
+        raise TargetError(f"{place.shown}: not a regular file", hint="name a file")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(MAGIC))
+    except OSError as error:
+        raise TargetError(f"{place.shown}: {error.strerror}", hint="ask its owner") from error
+    if start not in (MAGIC, b""):
+        raise TargetError(
+            f"{place.shown}: exists and is no SQLite database", hint="choose another name, or move it away"
+        )
+    if not os.access(path, os.W_OK):
+        raise TargetError(f"{place.shown}: no permission to write it", hint="ask its owner")
 
 
 def _refuse_sidecars(place: Place) -> None:

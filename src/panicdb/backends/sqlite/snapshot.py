@@ -51,6 +51,8 @@ def _cross_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> 
 class SQLiteSnapshot(Snapshot):
     """See `Snapshot`. Errors of the driver are translated as they leave SQLAlchemy."""
 
+    schema = "main"
+
     def __init__(self, place: Place, raw: sqlite3.Connection, monitor: Monitor, timeout: float) -> None:
         self.place = place
         self.raw = raw
@@ -142,6 +144,10 @@ class SQLiteSnapshot(Snapshot):
         )
         return plus
 
+    def alike(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
+        """See `Snapshot`."""
+        return sa.func.typeof(column), sa.collate(column, "BINARY")
+
     def stored_bytes(self, table: sa.FromClause, columns: tuple[str, ...]) -> sa.ColumnElement[int]:
         """Blobs are measured by their header alone; text counts in bytes, not in characters."""
         sizes = [_stored_size(table.c[name]) for name in columns]
@@ -159,7 +165,7 @@ class SQLiteSnapshot(Snapshot):
 
     def facts(self) -> Facts:
         """See `Snapshot`."""
-        return read_facts(self.connection)
+        return read_facts(self.connection, self.schema)
 
     def sequences(self) -> Mapping[str, int]:
         """Return `sqlite_sequence` for the tables that there are."""
@@ -167,7 +173,7 @@ class SQLiteSnapshot(Snapshot):
             return {}
         rows = self.connection.exec_driver_sql(
             # Whatever the application put there, SQLite itself reads it as an integer.
-            "SELECT name, max(coalesce(CAST(seq AS INTEGER), 0)) FROM main.sqlite_sequence GROUP BY name"
+            f"SELECT name, max(coalesce(CAST(seq AS INTEGER), 0)) FROM {self.schema}.sqlite_sequence GROUP BY name"
         )
         return {name: int(value) for name, value in rows if name in self.catalog.tables}
 
@@ -182,7 +188,7 @@ class SQLiteSnapshot(Snapshot):
         SQLite looks into the wrong place (seen in 3.40.1), once for each row.
         """
         unfounded = {f"NULL value in {name}" for name in self._columns_without_nulls()}
-        found = self.connection.exec_driver_sql(f"PRAGMA main.integrity_check({COMPLAINTS_READ})")
+        found = self.connection.exec_driver_sql(f"PRAGMA {self.schema}.integrity_check({COMPLAINTS_READ})")
         texts = (str(row[0]) for row in found)
         real = (text for text in texts if text != "ok" and text not in unfounded)
         return tuple(islice(real, COMPLAINTS_SHOWN))
@@ -218,9 +224,22 @@ class SQLiteSnapshot(Snapshot):
 
     def _has(self, name: str) -> bool:
         found = self.connection.exec_driver_sql(
-            "SELECT count(*) FROM main.sqlite_master WHERE name = ?", (name,)
+            f"SELECT count(*) FROM {self.schema}.sqlite_master WHERE name = ?", (name,)
         )
         return bool(found.scalar_one())
+
+
+class AttachedSnapshot(SQLiteSnapshot):
+    """A database attached to the connection of another snapshot, in the transaction of that."""
+
+    schema = "target"
+
+    def __init__(self, place: Place, other: SQLiteSnapshot) -> None:
+        self.place = place
+        self.raw = other.raw
+        self.connection = other.connection
+        self._reader = CatalogReader(self.connection, self.schema)
+        self.catalog = self._reader.read()
 
 
 def wrap(raw: sqlite3.Connection, explain: Callable[[BaseException], BaseException]) -> sa.Connection:
