@@ -1,4 +1,4 @@
-"""All or nothing: whatever step a run dies at, the target is absent or complete, and the next run finds its way."""
+"""All or nothing: whatever step a run dies at, the target is absent, as it was, or complete; the next run finds its way."""
 
 import os
 import re
@@ -7,12 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+import panicdb
 from conftest import SCRIPT
 from faults import DRAFTS, LONGEST_ORPHAN, RECEIPT, SOURCE, TARGET, Case, Fault, Subject, campaign, is_alive
 from panicdb.experiments import fill
@@ -72,6 +73,10 @@ CHOICE = {
 }
 
 
+MERGED = {"root": "owner", "roots": ("1",), "links": ("review.reviewer_id=stay", "review.other_id=stay")}
+"""What merges with another owner's rows: nothing depends on which rows are chosen beside these."""
+
+
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory):
     """The sources that runs are disturbed on."""
@@ -80,7 +85,13 @@ def subjects(tmp_path_factory):
     make_source(rollback, "DELETE")
     make_source(logged, "WAL")
     experiment = {"root": "experimentconfig", "roots": (make_experiments(bundled),)}
+    met = {
+        f"{way}, {mode}": make_met_target(rollback, folder / f"{way} {mode}", mode)
+        for way in ("merge", "replace")
+        for mode in ("rollback", "WAL")
+    }
     return {
+        **{name: Subject(name, str(place), MERGED, name.split(",")[0]) for name, place in met.items()},
         "rollback": Subject("export, rollback journal", str(rollback), CHOICE),
         "wal": Subject("export, WAL", str(logged), CHOICE),
         "clone": Subject("clone, rollback journal", str(rollback), None),
@@ -101,6 +112,25 @@ def make_source(folder, journal_mode):
         shutil.copy(work, folder / SOURCE)
         if journal_mode == "WAL":
             shutil.copy(f"{work}-wal", folder / (SOURCE + "-wal"))
+
+
+def make_met_target(source, folder, mode):
+    """Put an earlier export beside a source. In WAL mode one of its rows is in a log alone that nobody has open."""
+    shutil.copytree(source, folder)
+    target = folder / TARGET
+    with chdir(folder):  # the receipt names the source as it was named, and so do the runs that are to come
+        panicdb.export(SOURCE, TARGET, **{**MERGED, "roots": ("2",)})
+    if mode == "WAL":
+        with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+            connection.executescript(
+                "CREATE TEMP TABLE kept AS SELECT * FROM review LIMIT 1;"
+                "DELETE FROM review WHERE id IN (SELECT id FROM kept);"
+                "PRAGMA journal_mode = WAL; INSERT INTO review SELECT * FROM kept;"
+            )
+            main, log = target.read_bytes(), Path(f"{target}-wal").read_bytes()
+        target.write_bytes(main)
+        Path(f"{target}-wal").write_bytes(log)
+    return folder
 
 
 def make_experiments(folder):
@@ -301,7 +331,7 @@ def figures(record_property):
 
     def note(subject, fault, outcomes):
         states = [outcome.state for outcome in outcomes]
-        counts = "".join(f"  {states.count(state):4} {state}" for state in ("absent", "complete", "other"))
+        counts = "".join(f"  {states.count(state):4} {state}" for state in ("absent", "old", "complete", "other"))
         seconds = sum(outcome.seconds for outcome in outcomes)
         name = f"{subject.name:24} {fault!s:28}"
         record_property("figures", f"{name} {len(states):4} runs:{counts}  {seconds:4.0f} s")
