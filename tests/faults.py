@@ -45,7 +45,7 @@ LONGEST_ORPHAN = 2.0
 FILE_STEPS = ("mkdir", "open", "link", "replace", "rename", "chmod", "fsync", "unlink", "rmdir")
 CLEANING = ("unlink", "rmdir", "flock", "openat", f"open {DRAFTS}")
 """Steps whose failure may leave the private directory to the next run."""
-UNTOUCHED = ("nothing was published", "nothing was merged", "nothing was committed", "was left as it was")
+UNTOUCHED = ("nothing was published", "nothing was merged", "nothing was committed", "was left as it is")
 RAISING = ("error", "keyboard")
 """Modes that raise where the step is called. The others strike inside SQLite, at nested statements too."""
 SPELLINGS = {
@@ -546,7 +546,7 @@ class Case:
         return os.path.join(self._copy, TARGET)
 
     def _content_then(self) -> str:
-        """Digest the target in any journal mode: to be replaced it has to leave the mode WAL, for good if killed then."""
+        """Digest the target as it is. To be replaced it leaves the mode WAL first, for good if the run is killed then."""
         return content(self._copied(), HEADER[:-1] if self.subject.existing == "replace" else HEADER)
 
     def _all_files(self) -> str:
@@ -656,7 +656,9 @@ def fail_calls(case: Case, fault: Fault, share: slice) -> Iterator[Outcome]:
         ended, calls = _run_under_strace(
             case, ["-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}"]
         )
-        struck = calls[-2:-1] if killing and ended.code < 0 else [line for line in calls if "(INJECTED)" in line]
+        struck = (
+            calls[-2:-1] if killing and ended.code < 0 else [line for line in calls if "(INJECTED)" in line]
+        )
         if not struck:
             return
         outcome = Outcome(number, "; ".join(" ".join(line.split()[1:])[:110] for line in struck))

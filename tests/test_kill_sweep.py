@@ -1,4 +1,4 @@
-"""All or nothing: whatever step a run dies at, the target is absent, as it was, or complete; the next run finds its way."""
+"""All or nothing: whatever step a run dies at, the target is as it was or complete, and the next run finds its way."""
 
 import os
 import re
@@ -331,7 +331,9 @@ def figures(record_property):
 
     def note(subject, fault, outcomes):
         states = [outcome.state for outcome in outcomes]
-        counts = "".join(f"  {states.count(state):4} {state}" for state in ("absent", "old", "complete", "other"))
+        counts = "".join(
+            f"  {states.count(state):4} {state}" for state in ("absent", "old", "complete", "other")
+        )
         seconds = sum(outcome.seconds for outcome in outcomes)
         name = f"{subject.name:24} {fault!s:28}"
         record_property("figures", f"{name} {len(states):4} runs:{counts}  {seconds:4.0f} s")
