@@ -546,7 +546,7 @@ class Case:
         return os.path.join(self._copy, TARGET)
 
     def _content_then(self) -> str:
-        """Digest the target as it is. To be replaced it leaves the mode WAL first, for good if the run is killed then."""
+        """Digest the target. To be replaced it leaves the mode WAL first, for good if the run is killed then."""
         return content(self._copied(), HEADER[:-1] if self.subject.existing == "replace" else HEADER)
 
     def _all_files(self) -> str:

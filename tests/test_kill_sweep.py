@@ -161,10 +161,27 @@ SAMPLES = {
     ),
     "wal": (Fault("kill", kinds=("sql",), every=40),),
     "migrations": (Fault("kill", kinds=("process", "child"), every=20),),
+    "merge, rollback": (
+        Fault("kill", kinds=("sql",), every=60),
+        Fault("error", kinds=("sql",), every=60),
+        Fault("keyboard", kinds=("sql",), every=80),
+        Fault("call", call="pwrite64", failure="KILL", numbers=(90, 110)),
+        Fault("call", call="pwrite64", failure="ENOSPC", numbers=(95,)),
+        Fault("call", call="fdatasync", failure="EIO", numbers=(1, 3)),
+        Fault("call", call="unlink", failure="EIO", numbers=(1,)),
+        Fault("call", call="rename", failure="EIO", numbers=(1,)),
+    ),
+    "replace, WAL": (
+        Fault("kill", kinds=("sql",), every=80),
+        Fault("call", call="rename", failure="KILL", numbers=(1, 2)),
+        Fault("call", call="rename", failure="EIO", numbers=(1, 2)),
+        Fault("call", call="fsync", failure="EIO", numbers=(1, 3)),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.fault(1, 2, 3, 4, 6, 26, 29, 32)
 def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name):
     """A sample of the campaigns below."""
     faults = SAMPLES[name]
@@ -191,9 +208,24 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
         ("migrations", Fault("interrupt", every=5)),
         ("migrations", Fault("error", every=5)),
         ("migrations", Fault("kill child", kinds=("child",), every=2)),
+        ("merge, rollback", Fault("kill", every=3)),
+        ("merge, rollback", Fault("interrupt", every=6)),
+        ("merge, rollback", Fault("error", every=4)),
+        ("merge, rollback", Fault("keyboard", every=6)),
+        ("merge, rollback", Fault("kill", every=0, before="replace")),
+        ("merge, WAL", Fault("kill", every=6)),
+        ("merge, WAL", Fault("error", every=8)),
+        ("replace, rollback", Fault("kill", every=6)),
+        ("replace, rollback", Fault("interrupt", every=12)),
+        ("replace, rollback", Fault("error", every=10)),
+        ("replace, rollback", Fault("kill", every=0, before="fsync target.db")),
+        ("replace, WAL", Fault("kill", every=6)),
+        ("replace, WAL", Fault("error", every=10)),
+        ("replace, WAL", Fault("keyboard", every=12)),
     ],
     ids=str,
 )
+@pytest.mark.fault(1, 2, 3, 4, 26)
 def test_every_step(subjects, tmp_path, figures, name, fault):
     """A run that clears up after a killed one is disturbed too: `before` fsync the first leaves a draft, before replace
     a finished target without its receipt.
@@ -226,22 +258,42 @@ def calls(call, *failures, numbers=ALL):
         ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2])),
         ("migrations", calls("openat", "EIO", numbers=ALL[::3])),
         ("migrations", calls("unlink", "EIO") + calls("socketpair", "EMFILE")),
+        ("merge, rollback", calls("pwrite64", "EIO", "ENOSPC", numbers=ALL[::4])),
+        ("merge, rollback", calls("pwrite64", "KILL", numbers=ALL[1::2])),
+        (
+            "merge, rollback",
+            calls("write", "EIO") + calls("fsync", "EIO") + calls("fdatasync", "EIO", "KILL"),
+        ),
+        ("merge, rollback", calls("unlink", "EIO", "KILL") + calls("rename", "EIO") + calls("openat", "EIO")),
+        ("merge, WAL", calls("pwrite64", "EIO", "ENOSPC", numbers=ALL[::4])),
+        ("merge, WAL", calls("pwrite64", "KILL", numbers=ALL[1::2])),
+        ("merge, WAL", calls("write", "EIO") + calls("fsync", "EIO") + calls("fdatasync", "EIO", "KILL")),
+        ("merge, WAL", calls("unlink", "EIO", "KILL") + calls("ftruncate", "EIO") + calls("openat", "EIO")),
+        (
+            "replace, rollback",
+            calls("rename", "EIO", "KILL") + calls("fsync", "EIO") + calls("unlink", "EIO"),
+        ),
+        ("replace, WAL", calls("pwrite64", "EIO", "KILL", numbers=ALL[::16]) + calls("write", "EIO")),
+        ("replace, WAL", calls("fsync", "EIO") + calls("fdatasync", "EIO", numbers=ALL[::2])),
+        ("replace, WAL", calls("rename", "EIO", "KILL") + calls("unlink", "EIO", "KILL")),
+        ("replace, WAL", calls("openat", "EIO", numbers=ALL[::2]) + calls("ftruncate", "EIO")),
     ],
 )
+@pytest.mark.fault(4, 6, 32)
 def test_every_system_call(subjects, tmp_path, figures, name, faults):
     """In the child, which migrates, the same call of its own fails."""
     for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
         figures(subjects[name], fault, check(outcomes))
 
 
-def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
+@pytest.mark.parametrize(("name", "naming"), [("rollback", "link"), ("replace, rollback", "rename")])
+@pytest.mark.fault(5)
+def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path, name, naming):
     """Power may fail at any time: nothing is written after the sync, and the name comes last."""
     place, log = tmp_path / "place", tmp_path / "strace"
-    shutil.copytree(subjects["rollback"].folder, place)
+    shutil.copytree(subjects[name].folder, place)
     traced = ["strace", "-f", "-y", "-o", log, "-e", "trace=write,pwrite64,fsync,link,linkat,rename"]
-    run = subprocess.run(
-        [*traced, SCRIPT, *subjects["rollback"].arguments()], cwd=place, check=False, timeout=60
-    )
+    run = subprocess.run([*traced, SCRIPT, *subjects[name].arguments()], cwd=place, check=False, timeout=60)
     assert run.returncode == 0
     calls = [
         (
@@ -256,7 +308,7 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
         ("fsync", draft),
         ("write", receipt),
         ("fsync", receipt),
-        ("link", draft, TARGET),
+        (naming, draft, TARGET),
         ("fsync", folder),
         ("rename", receipt, RECEIPT),
         ("fsync", folder),
@@ -268,12 +320,23 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", ["rollback", "migrations"])
+@pytest.mark.fault(29)
 def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name):
     fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("name", ["merge, rollback", "replace, rollback"])
+@pytest.mark.fault(29)
+def test_of_two_runs_to_a_target_that_exists_one_waits_or_is_refused(subjects, tmp_path, figures, name):
+    fault = Fault("race", numbers=tuple(range(10)), pause=0.03)
+    (outcomes,) = campaign(subjects[name], tmp_path, fault)
+    figures(subjects[name], fault, check(outcomes))
+
+
+@pytest.mark.fault(2, 29)
 def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, tmp_path):
     """As long as it may still write, even if it is held up, the next run is refused: it would share its files."""
     case = Case(subjects["migrations"], str(tmp_path))

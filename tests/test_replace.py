@@ -643,6 +643,27 @@ def test_no_room_for_the_new_one_leaves_the_old_one(room):
     assert "target.db" in done.stderr
 
 
+@fault(4)
+def test_a_log_comes_back_where_the_exchange_fails(logged_room, tmp_path):
+    """The old file had to leave the mode WAL for it; its rows are those of the log."""
+    failing = [
+        "strace",
+        "-f",
+        "-o",
+        str(tmp_path / "calls"),
+        "-e",
+        "inject=?rename,?renameat,?renameat2:error=EIO:when=1",
+    ]
+    command = [*failing, str(SCRIPT), *logged_room.arguments()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "(INJECTED)" in (tmp_path / "calls").read_text()
+    assert done.returncode == FAILED
+    assert "target.db: publishing failed: Input/output error" in done.stderr
+    assert notes(logged_room.target) == [("logged", ROWS)]
+    assert query(logged_room.target, "PRAGMA journal_mode") == [("wal",)]
+    assert sorted(os.listdir(logged_room.folder)) == ["source.db", "target.db", "target.db.receipt.json"]
+
+
 @fault(26)
 def test_a_signal_during_the_build_leaves_the_old_one(room):
     costly = "CHECK (length(hex(zeroblob(100000 + lab))) > 0)"  # makes each row take a third of a millisecond
