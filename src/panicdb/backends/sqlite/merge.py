@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, count
@@ -129,7 +129,7 @@ class SQLiteMerging(Merging):
         statement = (
             sa.select(*(value_of(step, name) for name in key.columns))
             .select_from(rows_of(step))
-            .where(*self._absent(step), sa.not_(_all_null(keys, step)))
+            .where(*self._absent(step), sa.not_(_unkeyed(keys, step)))
             .limit(LISTED)
         )
         rows = self._connection.execute(statement).all()
@@ -162,7 +162,7 @@ class SQLiteMerging(Merging):
         keys = self._keys_of(step)
         if any(key.never_null for key in keys):
             return 0, 0
-        unkeyed = self._count(rows_of(step), _all_null(keys, step))
+        unkeyed = self._count(rows_of(step), _unkeyed(keys, step))
         return unkeyed, self._count(self._surplus(step).subquery()) if unkeyed else 0
 
     # Inserting
@@ -193,7 +193,7 @@ class SQLiteMerging(Merging):
         always = any(key.never_null for key in keys)
         values = [value_of(step, name) for name in step.entry.stored]
         order = [step.source.c[name] for name in step.entry.identity] if step.keys is None else []
-        keyed = [] if always or not keys else [sa.not_(_all_null(keys, step))]
+        keyed = [] if always or not keys else [sa.not_(_unkeyed(keys, step))]
         if keys and not overlap.present:
             yield sa.select(*values).select_from(rows_of(step)).where(*keyed).order_by(*order)
         elif keys and step.entry.identity:
@@ -237,10 +237,9 @@ class SQLiteMerging(Merging):
             sa.literal(0).label("incoming"),
             *(there.c[name].label(f"v{number}") for number, name in enumerate(names)),
         )
-        without_key = [sa.and_(*(sa.or_(*(there.c[n].is_(None) for n in key.columns)) for key in keys))]
         both = sa.union_all(
-            ours.select_from(rows_of(step)).where(_all_null(keys, step)),
-            theirs.where(*(without_key if keys else [])),
+            ours.select_from(rows_of(step)).where(_unkeyed(keys, step)),
+            theirs.where(_all_null(keys, there.c.__getitem__)),
         ).subquery("both")
         alike = [part for number in range(len(names)) for part in self._snapshot.alike(both.c[f"v{number}"])]
         counted = sa.select(
@@ -404,11 +403,13 @@ def _is_not(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     return negated
 
 
-def _all_null(keys: Sequence[_Key], step: CopyStep) -> sa.ColumnElement[bool]:
-    """Say that every key of the row has a NULL: no key tells it apart from others."""
-    return sa.and_(
-        sa.true(), *(sa.or_(*(value_of(step, name).is_(None) for name in key.columns)) for key in keys)
-    )
+def _unkeyed(keys: Sequence[_Key], step: CopyStep) -> sa.ColumnElement[bool]:
+    """Say that every key of a row of the step has a NULL: no key tells it apart from others."""
+    return _all_null(keys, lambda name: value_of(step, name))
+
+
+def _all_null(keys: Sequence[_Key], value: Callable[[str], sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *(sa.or_(*(value(name).is_(None) for name in key.columns)) for key in keys))
 
 
 def _identical(ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
