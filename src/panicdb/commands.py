@@ -335,9 +335,10 @@ def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run, number: i
 
 @contextmanager
 def _opened(places: _Places, run: _Run) -> Iterator[_Session]:
+    migrates = not (places.exists and run.existing == "merge")
     with (
         databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot,
-        revisions.stand_by(snapshot.catalog) as replayer,
+        revisions.stand_by(snapshot.catalog if migrates else None) as replayer,
     ):
         yield _Session(snapshot, replayer, places, run)
 
