@@ -263,6 +263,15 @@ def test_another_schema_or_revision_is_refused(lab, script, words):
 
 
 @quick
+@pytest.mark.parametrize("script", [LAB.replace("title", "Title"), LAB.replace("lab ", "LAB ")])
+def test_another_spelling_is_refused(lab, script):
+    """SQLite would take it for the same; a merge needs names it can rely on."""
+    change("out.db", script)
+    with pytest.raises(TargetError, match="its schema differs"):
+        merge("bari")
+
+
+@quick
 def test_another_encoding_is_refused(lab):
     change("out.db", "PRAGMA encoding = 'UTF-16le'; CREATE TABLE site (id); DROP TABLE site;" + LAB)
     before = digest("out.db")
