@@ -36,13 +36,16 @@ from panicdb import cli, commands, experiments, render, terminal  # noqa: F401 -
 from panicdb.values import Monitor
 
 SOURCE, TARGET, RECEIPT, DRAFTS = "source.db", "target.db", "target.db.receipt.json", ".target.db.panicdb"
+LOGS = ("-journal", "-wal", "-shm")
+HEADER = ("user_version", "application_id", "page_size", "encoding", "journal_mode")
 LONGEST_RUN = 60
 """Seconds after which a run counts as hanging: SIGALRM ends it, and its exit code tells."""
 LONGEST_ORPHAN = 2.0
 """Seconds that the child of a killed run may go on."""
-FILE_STEPS = ("mkdir", "open", "link", "replace", "rename", "fsync", "unlink", "rmdir")
+FILE_STEPS = ("mkdir", "open", "link", "replace", "rename", "chmod", "fsync", "unlink", "rmdir")
 CLEANING = ("unlink", "rmdir", "flock", "openat", f"open {DRAFTS}")
 """Steps whose failure may leave the private directory to the next run."""
+UNTOUCHED = ("nothing was published", "nothing was merged", "nothing was committed", "was left as it is")
 RAISING = ("error", "keyboard")
 """Modes that raise where the step is called. The others strike inside SQLite, at nested statements too."""
 SPELLINGS = {
@@ -65,16 +68,20 @@ class Subject:
 
     name: str
     folder: str
-    """Holds the source, and whatever lies beside it."""
+    """Holds the source, and whatever lies beside it: a target with its receipt, if `existing` says what to do."""
     selection: Mapping[str, object] | None
     """Keywords of `panicdb.export`; None for a clone."""
+    existing: str = "refuse"
+    """What is done about a target that is there: refuse, merge or replace."""
 
     def arguments(self) -> list[str]:
         """Spell the run as for the command line."""
+        way = [] if self.existing == "refuse" else [f"--{self.existing}"]
         if self.selection is None:
-            return ["clone", SOURCE, TARGET]
+            return ["clone", SOURCE, TARGET, *way]
         links = [word for link in self.selection.get("links", ()) for word in ("--link", link)]
-        return ["export", SOURCE, TARGET, *self.selection["roots"], "--root", self.selection["root"], *links]
+        chosen = [*self.selection["roots"], "--root", self.selection["root"], *links]
+        return ["export", SOURCE, TARGET, *chosen, *way]
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ class Fault:
     """Kill a first run at the step whose label starts so, and sweep over the run that comes after it."""
     call: str = ""
     failure: str = ""
-    """The system call that fails, and its error."""
+    """The system call that fails, and its error; KILL for a SIGKILL in its place."""
     numbers: Sequence[int] = ()
     """Which calls fail, in turn, until a run makes fewer; or the rounds of a race."""
     pause: float = 0.0
@@ -110,7 +117,7 @@ class Outcome:
     step: int
     label: str
     state: str = "other"
-    """Of the target, after the fault: absent, complete or other."""
+    """Of the target, after the fault: absent, old (as it was before), complete or other."""
     code: int = 0
     seconds: float = 0.0
     orphan: float = 0.0
@@ -372,17 +379,17 @@ def _let_interrupts_raise() -> None:
 # --- what is left ---
 
 
-def content(path: str) -> str:
+def content(path: str, header: Sequence[str] = HEADER) -> str:
     """Digest what a database holds: the names of its objects, its header, every row with its types.
 
     Definitions are left to `panicdb.verify`: migrations may write the constraints of a table in any order.
     """
     digest = hashlib.sha256()
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
         connection.text_factory = bytes
         objects = connection.execute("SELECT type, name, tbl_name FROM sqlite_master").fetchall()
         digest.update(repr(sorted(objects)).encode())
-        for pragma in ("user_version", "application_id", "page_size", "encoding", "journal_mode"):
+        for pragma in header:
             digest.update(repr(connection.execute(f"PRAGMA {pragma}").fetchall()).encode())
         for name in sorted(name.decode() for kind, name, _ in objects if kind == b"table"):
             quoted = name.replace('"', '""')
@@ -409,16 +416,20 @@ class Case:
         self.reset()
         self._source = _digest(self.at(SOURCE))
         self._wanted = ""
+        self._copy = os.path.join(folder, "copy")
+        self._old = self._content_then() if subject.existing != "refuse" else ""
+        self._old_receipt = _digest(self.at(RECEIPT)) if self._old else ""
         self._proved: set[str] = set()
         self._rerun_from: set[str] = set()
         has_log = os.path.exists(os.path.join(subject.folder, SOURCE + "-wal"))
         self._own = {SOURCE, *((SOURCE + "-wal", SOURCE + "-shm") if has_log else ())}
+        self._passing = {TARGET + suffix for suffix in LOGS if self._old}
 
     def at(self, name: str) -> str:
         return os.path.join(self.place, name)
 
     def reset(self) -> None:
-        """Put the source there, and nothing else."""
+        """Put the source there, and the target that is to be met."""
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.subject.folder, self.place)
 
@@ -444,8 +455,9 @@ class Case:
         """Make the export that all others are compared with."""
         ended, problems = self.run(), []
         if ended.code == 0:
-            self._wanted = content(self.at(TARGET))
+            self._wanted = content(self._copied())
             self._check_complete(problems)
+            problems += [f"{path} was left" for path in _logs(self.at(TARGET))]
         if ended.code or problems:
             raise RuntimeError(f"{self.subject.name}, left alone: {ended} {problems}")
         self.reset()
@@ -463,17 +475,22 @@ class Case:
         """Look at the source and the target."""
         if _digest(self.at(SOURCE)) != self._source:
             problems.append("the source's main file has changed")
-        strange = set(os.listdir(self.place)) - self._own - {TARGET, RECEIPT, DRAFTS}
+        strange = set(os.listdir(self.place)) - self._own - self._passing - {TARGET, RECEIPT, DRAFTS}
         problems += [f"{name} was made" for name in strange]
         if not os.path.lexists(self.at(TARGET)):
+            problems += ["the old target is gone"] if self._old else []
             return "absent"
+        if self._old and self._content_then() == self._old:
+            changed = _digest(self.at(RECEIPT)) != self._old_receipt
+            problems += ["the old target has another receipt"] if changed else []
+            return "old"
         found: list[str] = []
         self._check_complete(found)
         problems += found
         return "other" if found else "complete"
 
     def rerun(self, outcome: Outcome, children: Sequence[int] = ()) -> float:
-        """Run again: to a target where there is none, to a refusal where there is one.
+        """Run again: to a target, or where there is one by now to a refusal, unless it is one to merge into or replace.
 
         Returns for how many seconds `children` of the disturbed run went on beside it.
         """
@@ -483,12 +500,12 @@ class Case:
         process = start(self.subject.arguments(), self.place, self.said)
         orphaned = _wait_for_end(children)
         ended = finish(process, self.said)
-        if outcome.state == "absent":
+        if outcome.state == "absent" or self._old:
             if ended.code or self.state(problems) != "complete":
                 problems.append(f"rerun: {ended}")
         elif ended.code != 3 or "exists already" not in ended.said:
             problems.append(f"rerun to a finished target: {ended}")
-        wanted = {SOURCE, TARGET} | ({RECEIPT} if outcome.state == "absent" else set())
+        wanted = {SOURCE, TARGET} | ({RECEIPT} if outcome.state == "absent" or self._old else set())
         there = set(os.listdir(self.place))
         if not wanted <= there <= wanted | self._own | {RECEIPT}:
             problems.append(f"after the rerun there are {sorted(there)}")
@@ -501,18 +518,36 @@ class Case:
         return orphaned
 
     def _check_complete(self, problems: list[str]) -> None:
-        """Prove the target: by panicdb, and by content."""
-        target = _digest(self.at(TARGET))
-        if target in self._proved:
+        """Prove the target: by panicdb, and by content. Killed before that, a run leaves the old one's receipt."""
+        has_receipt = os.path.lexists(self.at(RECEIPT)) and _digest(self.at(RECEIPT)) != self._old_receipt
+        target = self._copied()
+        known = "".join(_digest(path) for path in (target, *_logs(target))) + (self._old and str(has_receipt))
+        if known in self._proved:
             return
-        chosen_by_receipt = os.path.lexists(self.at(RECEIPT)) or self.subject.selection is None
-        choice = {} if chosen_by_receipt else self.subject.selection
-        report = panicdb.verify(self.at(SOURCE), self.at(TARGET), **choice)
-        problems += [f"verify: {finding.text}" for finding in report.findings]
-        if content(self.at(TARGET)) != self._wanted:
+        if has_receipt or not self._old:
+            chosen = {} if has_receipt or self.subject.selection is None else self.subject.selection
+            receipt = self.at(RECEIPT) if has_receipt else None
+            report = panicdb.verify(self.at(SOURCE), target, receipt=receipt, **chosen)
+            problems += [f"verify: {finding.text}" for finding in report.findings]
+        if content(target) != self._wanted:
             problems.append("the target's content differs from that of an undisturbed run")
         if not problems:
-            self._proved.add(target)
+            self._proved.add(known)
+
+    def _copied(self) -> str:
+        """Copy the target with its journal and log, to be looked at by a connection that may roll back and recover.
+
+        The index of a log is left behind, as nobody has it open: who opens the log next makes a new one.
+        """
+        shutil.rmtree(self._copy, ignore_errors=True)
+        os.mkdir(self._copy)
+        for path in (self.at(TARGET), *_logs(self.at(TARGET))):
+            shutil.copy(path, self._copy)
+        return os.path.join(self._copy, TARGET)
+
+    def _content_then(self) -> str:
+        """Digest the target. To be replaced it leaves the mode WAL first, for good if the run is killed then."""
+        return content(self._copied(), HEADER[:-1] if self.subject.existing == "replace" else HEADER)
 
     def _all_files(self) -> str:
         """Digest names, modes, links and bytes of all that lies in the place."""
@@ -531,7 +566,7 @@ def judge(mode: str, ended: Ended, outcome: Outcome) -> None:
     allowed = {"kill": (-signal.SIGKILL,), "interrupt": (0, 130), "keyboard": (0, 130)}.get(mode, (0, 3, 4))
     unsayable = "write(2<" in outcome.label
     wrong = {
-        "the target is neither absent nor complete": state == "other",
+        "the target is neither as before nor complete": state == "other",
         f"exit code 0, but the target is {state}": code == 0 and state != "complete",
         f"exit code {code}": code not in allowed,
         "a traceback": "Traceback" in said,
@@ -539,7 +574,7 @@ def judge(mode: str, ended: Ended, outcome: Outcome) -> None:
         "it does not say that the target is there": code in (3, 4)
         and state == "complete"
         and "complete and in its place" not in said,
-        "it says that nothing was published": state != "absent" and "nothing was published" in said,
+        "it says that nothing was done": state == "complete" and any(words in said for words in UNTOUCHED),
     }
     found = [text for text, is_so in wrong.items() if is_so]
     outcome.problems += [*found, said.strip()[-600:]] if found else []
@@ -562,6 +597,11 @@ def _wait_for_end(processes: Sequence[int]) -> float:
     while any(map(is_alive, processes)) and time.monotonic() - began <= LONGEST_ORPHAN:
         time.sleep(0.002)
     return time.monotonic() - began
+
+
+def _logs(path: str) -> list[str]:
+    """Find the journal and the log of a database."""
+    return [path + suffix for suffix in LOGS[:2] if os.path.lexists(path + suffix)]
 
 
 def _digest(path: str) -> str:
@@ -611,13 +651,18 @@ def fail_calls(case: Case, fault: Fault, share: slice) -> Iterator[Outcome]:
         case.reset()
         began = time.monotonic()
         call = SPELLINGS.get(fault.call, fault.call)
-        inject = f"inject={call}:error={fault.failure}:when={number}"
-        ended, calls = _run_under_strace(case, ["-e", f"trace={call}", "-e", inject])
-        failed = [" ".join(line.split()[1:])[:110] for line in calls if "(INJECTED)" in line]
-        if not failed:
+        killing = fault.failure == "KILL"
+        what = "signal=SIGKILL" if killing else f"error={fault.failure}"
+        ended, calls = _run_under_strace(
+            case, ["-e", f"trace={call}", "-e", f"inject={call}:{what}:when={number}"]
+        )
+        struck = (
+            calls[-2:-1] if killing and ended.code < 0 else [line for line in calls if "(INJECTED)" in line]
+        )
+        if not struck:
             return
-        outcome = Outcome(number, "; ".join(failed))
-        case.examine("error", ended, outcome)
+        outcome = Outcome(number, "; ".join(" ".join(line.split()[1:])[:110] for line in struck))
+        case.examine("kill" if killing else "error", ended, outcome)
         outcome.seconds = time.monotonic() - began
         yield outcome
 
@@ -669,10 +714,12 @@ def race(case: Case, fault: Fault, share: slice) -> Iterator[Outcome]:
         runs.append(start(case.subject.arguments(), case.place, said[1]))
         ended = sorted(map(finish, runs, said), key=lambda end: end.code)
         outcome.state = case.state(outcome.problems)
-        if [end.code for end in ended] != [0, 3] or outcome.state != "complete":
+        codes = [end.code for end in ended]
+        in_turn = codes == [0, 0] and case.subject.existing != "refuse"
+        if (codes != [0, 3] and not in_turn) or outcome.state != "complete":
             outcome.problems.append(f"the target is {outcome.state}: {ended}")
         reasons = ("another panicdb run", "exists already", "appeared while")
-        if not any(words in ended[-1].said for words in reasons):
+        if not in_turn and not any(words in ended[-1].said for words in reasons):
             outcome.problems.append(f"refused without a reason: {ended[-1]}")
         case.rerun(outcome)
         outcome.seconds = time.monotonic() - began

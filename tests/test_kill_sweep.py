@@ -1,4 +1,4 @@
-"""All or nothing: whatever step a run dies at, the target is absent or complete, and the next run finds its way."""
+"""All or nothing: whatever step a run dies at, the target is as it was or complete, and the next run finds its way."""
 
 import os
 import re
@@ -7,12 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+import panicdb
 from conftest import SCRIPT
 from faults import DRAFTS, LONGEST_ORPHAN, RECEIPT, SOURCE, TARGET, Case, Fault, Subject, campaign, is_alive
 from panicdb.experiments import fill
@@ -72,6 +73,10 @@ CHOICE = {
 }
 
 
+MERGED = {"root": "owner", "roots": ("1",), "links": ("review.reviewer_id=stay", "review.other_id=stay")}
+"""What merges with another owner's rows: nothing depends on which rows are chosen beside these."""
+
+
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory):
     """The sources that runs are disturbed on."""
@@ -80,7 +85,13 @@ def subjects(tmp_path_factory):
     make_source(rollback, "DELETE")
     make_source(logged, "WAL")
     experiment = {"root": "experimentconfig", "roots": (make_experiments(bundled),)}
+    met = {
+        f"{way}, {mode}": make_met_target(rollback, folder / f"{way} {mode}", mode)
+        for way in ("merge", "replace")
+        for mode in ("rollback", "WAL")
+    }
     return {
+        **{name: Subject(name, str(place), MERGED, name.split(",")[0]) for name, place in met.items()},
         "rollback": Subject("export, rollback journal", str(rollback), CHOICE),
         "wal": Subject("export, WAL", str(logged), CHOICE),
         "clone": Subject("clone, rollback journal", str(rollback), None),
@@ -101,6 +112,25 @@ def make_source(folder, journal_mode):
         shutil.copy(work, folder / SOURCE)
         if journal_mode == "WAL":
             shutil.copy(f"{work}-wal", folder / (SOURCE + "-wal"))
+
+
+def make_met_target(source, folder, mode):
+    """Put an earlier export beside a source. In WAL mode one of its rows is in a log alone that nobody has open."""
+    shutil.copytree(source, folder)
+    target = folder / TARGET
+    with chdir(folder):  # the receipt names the source as it was named, and so do the runs that are to come
+        panicdb.export(SOURCE, TARGET, **{**MERGED, "roots": ("2",)})
+    if mode == "WAL":
+        with closing(sqlite3.connect(target, isolation_level=None)) as connection:
+            connection.executescript(
+                "CREATE TEMP TABLE kept AS SELECT * FROM review LIMIT 1;"
+                "DELETE FROM review WHERE id IN (SELECT id FROM kept);"
+                "PRAGMA journal_mode = WAL; INSERT INTO review SELECT * FROM kept;"
+            )
+            main, log = target.read_bytes(), Path(f"{target}-wal").read_bytes()
+        target.write_bytes(main)
+        Path(f"{target}-wal").write_bytes(log)
+    return folder
 
 
 def make_experiments(folder):
@@ -131,10 +161,27 @@ SAMPLES = {
     ),
     "wal": (Fault("kill", kinds=("sql",), every=40),),
     "migrations": (Fault("kill", kinds=("process", "child"), every=20),),
+    "merge, rollback": (
+        Fault("kill", kinds=("sql",), every=60),
+        Fault("error", kinds=("sql",), every=60),
+        Fault("keyboard", kinds=("sql",), every=80),
+        Fault("call", call="pwrite64", failure="KILL", numbers=(90, 110)),
+        Fault("call", call="pwrite64", failure="ENOSPC", numbers=(95,)),
+        Fault("call", call="fdatasync", failure="EIO", numbers=(1, 3)),
+        Fault("call", call="unlink", failure="EIO", numbers=(1,)),
+        Fault("call", call="rename", failure="EIO", numbers=(1,)),
+    ),
+    "replace, WAL": (
+        Fault("kill", kinds=("sql",), every=80),
+        Fault("call", call="rename", failure="KILL", numbers=(1, 2)),
+        Fault("call", call="rename", failure="EIO", numbers=(1, 2)),
+        Fault("call", call="fsync", failure="EIO", numbers=(1, 3)),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.fault(1, 2, 3, 4, 6, 26, 29, 32)
 def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name):
     """A sample of the campaigns below."""
     faults = SAMPLES[name]
@@ -161,9 +208,24 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
         ("migrations", Fault("interrupt", every=5)),
         ("migrations", Fault("error", every=5)),
         ("migrations", Fault("kill child", kinds=("child",), every=2)),
+        ("merge, rollback", Fault("kill", every=3)),
+        ("merge, rollback", Fault("interrupt", every=6)),
+        ("merge, rollback", Fault("error", every=4)),
+        ("merge, rollback", Fault("keyboard", every=6)),
+        ("merge, rollback", Fault("kill", every=0, before="replace")),
+        ("merge, WAL", Fault("kill", every=6)),
+        ("merge, WAL", Fault("error", every=8)),
+        ("replace, rollback", Fault("kill", every=6)),
+        ("replace, rollback", Fault("interrupt", every=12)),
+        ("replace, rollback", Fault("error", every=10)),
+        ("replace, rollback", Fault("kill", every=0, before="fsync target.db")),
+        ("replace, WAL", Fault("kill", every=6)),
+        ("replace, WAL", Fault("error", every=10)),
+        ("replace, WAL", Fault("keyboard", every=12)),
     ],
     ids=str,
 )
+@pytest.mark.fault(1, 2, 3, 4, 26)
 def test_every_step(subjects, tmp_path, figures, name, fault):
     """A run that clears up after a killed one is disturbed too: `before` fsync the first leaves a draft, before replace
     a finished target without its receipt.
@@ -196,22 +258,42 @@ def calls(call, *failures, numbers=ALL):
         ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2])),
         ("migrations", calls("openat", "EIO", numbers=ALL[::3])),
         ("migrations", calls("unlink", "EIO") + calls("socketpair", "EMFILE")),
+        ("merge, rollback", calls("pwrite64", "EIO", "ENOSPC", numbers=ALL[::4])),
+        ("merge, rollback", calls("pwrite64", "KILL", numbers=ALL[1::2])),
+        (
+            "merge, rollback",
+            calls("write", "EIO") + calls("fsync", "EIO") + calls("fdatasync", "EIO", "KILL"),
+        ),
+        ("merge, rollback", calls("unlink", "EIO", "KILL") + calls("rename", "EIO") + calls("openat", "EIO")),
+        ("merge, WAL", calls("pwrite64", "EIO", "ENOSPC", numbers=ALL[::4])),
+        ("merge, WAL", calls("pwrite64", "KILL", numbers=ALL[1::2])),
+        ("merge, WAL", calls("write", "EIO") + calls("fsync", "EIO") + calls("fdatasync", "EIO", "KILL")),
+        ("merge, WAL", calls("unlink", "EIO", "KILL") + calls("ftruncate", "EIO") + calls("openat", "EIO")),
+        (
+            "replace, rollback",
+            calls("rename", "EIO", "KILL") + calls("fsync", "EIO") + calls("unlink", "EIO"),
+        ),
+        ("replace, WAL", calls("pwrite64", "EIO", "KILL", numbers=ALL[::16]) + calls("write", "EIO")),
+        ("replace, WAL", calls("fsync", "EIO") + calls("fdatasync", "EIO", numbers=ALL[::2])),
+        ("replace, WAL", calls("rename", "EIO", "KILL") + calls("unlink", "EIO", "KILL")),
+        ("replace, WAL", calls("openat", "EIO", numbers=ALL[::2]) + calls("ftruncate", "EIO")),
     ],
 )
+@pytest.mark.fault(4, 6, 32)
 def test_every_system_call(subjects, tmp_path, figures, name, faults):
     """In the child, which migrates, the same call of its own fails."""
     for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
         figures(subjects[name], fault, check(outcomes))
 
 
-def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
+@pytest.mark.parametrize(("name", "naming"), [("rollback", "link"), ("replace, rollback", "rename")])
+@pytest.mark.fault(5)
+def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path, name, naming):
     """Power may fail at any time: nothing is written after the sync, and the name comes last."""
     place, log = tmp_path / "place", tmp_path / "strace"
-    shutil.copytree(subjects["rollback"].folder, place)
+    shutil.copytree(subjects[name].folder, place)
     traced = ["strace", "-f", "-y", "-o", log, "-e", "trace=write,pwrite64,fsync,link,linkat,rename"]
-    run = subprocess.run(
-        [*traced, SCRIPT, *subjects["rollback"].arguments()], cwd=place, check=False, timeout=60
-    )
+    run = subprocess.run([*traced, SCRIPT, *subjects[name].arguments()], cwd=place, check=False, timeout=60)
     assert run.returncode == 0
     calls = [
         (
@@ -226,7 +308,7 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
         ("fsync", draft),
         ("write", receipt),
         ("fsync", receipt),
-        ("link", draft, TARGET),
+        (naming, draft, TARGET),
         ("fsync", folder),
         ("rename", receipt, RECEIPT),
         ("fsync", folder),
@@ -238,12 +320,23 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", ["rollback", "migrations"])
+@pytest.mark.fault(29)
 def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name):
     fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
 
 
+@pytest.mark.prove
+@pytest.mark.parametrize("name", ["merge, rollback", "replace, rollback"])
+@pytest.mark.fault(29)
+def test_of_two_runs_to_a_target_that_exists_one_waits_or_is_refused(subjects, tmp_path, figures, name):
+    fault = Fault("race", numbers=tuple(range(10)), pause=0.03)
+    (outcomes,) = campaign(subjects[name], tmp_path, fault)
+    figures(subjects[name], fault, check(outcomes))
+
+
+@pytest.mark.fault(2, 29)
 def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, tmp_path):
     """As long as it may still write, even if it is held up, the next run is refused: it would share its files."""
     case = Case(subjects["migrations"], str(tmp_path))
@@ -301,7 +394,9 @@ def figures(record_property):
 
     def note(subject, fault, outcomes):
         states = [outcome.state for outcome in outcomes]
-        counts = "".join(f"  {states.count(state):4} {state}" for state in ("absent", "complete", "other"))
+        counts = "".join(
+            f"  {states.count(state):4} {state}" for state in ("absent", "old", "complete", "other")
+        )
         seconds = sum(outcome.seconds for outcome in outcomes)
         name = f"{subject.name:24} {fault!s:28}"
         record_property("figures", f"{name} {len(states):4} runs:{counts}  {seconds:4.0f} s")

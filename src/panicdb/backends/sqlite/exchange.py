@@ -17,8 +17,12 @@ from panicdb.values import Monitor
 _IN_USE = "close it there, or raise --timeout; the old file was left as it is"
 
 
-def exchange(draft: str, place: Place, *, timeout: float, monitor: Monitor) -> None:
+def exchange(
+    draft: str, place: Place, met: tuple[int, int] | None, *, timeout: float, monitor: Monitor
+) -> None:
     """Rename the draft over the file at `place`: who has that open keeps it, and there is no moment without one.
+
+    `met` is the identity of the file that was there when the run began: no other one is replaced.
 
     SQLite finds logs and journals by name, so one of the old file would be applied to the new one. Hence the old file
     is first brought into rollback mode, and locked against writers: then it has neither, nobody can begin one, and who
@@ -27,15 +31,15 @@ def exchange(draft: str, place: Place, *, timeout: float, monitor: Monitor) -> N
 
     Raises TargetError where the old file stays in use for `timeout` seconds, or is another one by then.
     """
-    with _quiet(place, time.monotonic() + timeout, monitor):
+    with _quiet(place, met, time.monotonic() + timeout, monitor):
         os.chmod(draft, stat.S_IMODE(Path(place.location).stat().st_mode))
         os.replace(draft, place.location)
 
 
 @contextmanager
-def _quiet(place: Place, deadline: float, monitor: Monitor) -> Iterator[None]:
+def _quiet(place: Place, met: tuple[int, int] | None, deadline: float, monitor: Monitor) -> Iterator[None]:
     """Hold the old file still: no writer, no log, no journal."""
-    before = files.identity(place.location)
+    _refuse_another(place, met)
     try:
         raw = files.connect(place.location, "rw")
     except sqlite3.Error as error:
@@ -45,7 +49,7 @@ def _quiet(place: Place, deadline: float, monitor: Monitor) -> Iterator[None]:
         _patiently(raw, "BEGIN IMMEDIATE", place, deadline, monitor)
         try:
             _remove_dead_journal(place)
-            _refuse_another(place, before)
+            _refuse_another(place, met)
             yield
         except BaseException:
             if logged:
@@ -78,10 +82,11 @@ def _remove_dead_journal(place: Place) -> None:
         )
 
 
-def _refuse_another(place: Place, known: tuple[int, int] | None) -> None:
-    if files.identity(place.location) != known:
+def _refuse_another(place: Place, met: tuple[int, int] | None) -> None:
+    if files.identity(place.location) != met:
         raise TargetError(
-            f"{place.shown}: was exchanged by somebody else meanwhile", hint="look at it, and try again"
+            f"{place.shown}: was exchanged or removed by somebody else meanwhile",
+            hint="look at it, and try again",
         )
 
 

@@ -85,12 +85,15 @@ class SQLiteMerging(Merging):
         self.target = AttachedSnapshot(self._place, self._snapshot)
 
     def detach(self) -> None:
-        """Undo what was not published. Ends the snapshot."""
-        if self._snapshot.raw.in_transaction:
-            with suppress(PanicDBError, KeyboardInterrupt):
-                self._connection.exec_driver_sql("ROLLBACK")
-        with suppress(PanicDBError, KeyboardInterrupt):
-            self._connection.exec_driver_sql("DETACH DATABASE target")
+        """Undo what was not published. Ends the snapshot.
+
+        Not through SQLAlchemy: an interrupt that it saw has closed the connection, and with that undone everything.
+        """
+        raw = self._snapshot.raw
+        with suppress(sqlite3.Error):
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            raw.execute("DETACH DATABASE target")
 
     # Finding out
 

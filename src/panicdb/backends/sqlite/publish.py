@@ -40,6 +40,7 @@ class SQLiteStaging(Staging):
         self._directory = directory
         self._lock = lock
         self._path = os.path.join(directory, DATABASE)
+        self._met = files.identity(place.location)
         self._monitor = monitor
         self._source: loading.Source | None = None
         self._later: tuple[loading.SchemaObject, ...] = ()
@@ -122,7 +123,7 @@ class SQLiteStaging(Staging):
             if receipt is not None:
                 draft_receipt(self._directory, receipt)
             if replace:
-                exchange(self._path, self._place, timeout=timeout, monitor=self._monitor)
+                exchange(self._path, self._place, self._met, timeout=timeout, monitor=self._monitor)
             else:
                 self._name(receipt_path)
         except OSError as error:
