@@ -209,7 +209,8 @@ class SQLiteSnapshot(Snapshot):
         """Say what reading does to writers."""
         if self._reader.pragma("journal_mode") == [("wal",)]:
             return ()
-        return ("the source is in rollback-journal mode: its writers wait while it is read",)
+        waiting = "the source is in rollback-journal mode: its writers wait while it is read"
+        return (f"{waiting}; with --spool only while it is copied aside",)
 
     def size(self) -> int:
         """Return pages in use, in bytes."""
