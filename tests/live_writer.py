@@ -41,7 +41,7 @@ INSERT INTO savings SELECT id, id, {AMOUNT} FROM owner;
 """
 PAPERS = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :papers)
-INSERT INTO paper SELECT i, 1 + i % :owners, randomblob(:size) FROM n
+INSERT INTO paper SELECT i, 1 + i % :owners, randomblob(20000) FROM n
 """
 LIES = {
     "an owner's accounts do not hold what they held together": f"""
@@ -61,12 +61,13 @@ LIES = {
 """Queries that find nothing at any one moment of the source, nor in a subset of its owners."""
 
 
-def make_source(path: Path, journal_mode: str, *, papers: int, size: int = 20_000) -> None:
-    """Write a source; `papers` of `size` bytes each give an export something to do."""
+def make_source(path: Path, journal_mode: str, *, papers: int, settings: str = "") -> None:
+    """Write a source; `papers` of 20 kB each give an export something to do. `settings` come first."""
     with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(settings)
         connection.execute(f"PRAGMA journal_mode = {journal_mode}")
         connection.executescript(SCHEMA)
-        connection.execute(PAPERS, {"papers": papers, "owners": OWNERS, "size": size})
+        connection.execute(PAPERS, {"papers": papers, "owners": OWNERS})
         connection.commit()
 
 
@@ -153,7 +154,7 @@ def main(path: str, timeout: str, log: str) -> None:
             began = time.monotonic()
             move(connection, number, chance)
             times.extend((began, time.monotonic()))
-            if number == last + KEPT_ENTRIES:
+            if number == last + 1:
                 print("writing", flush=True)
     Path(log).write_bytes(times.tobytes())
 

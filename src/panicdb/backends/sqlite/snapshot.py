@@ -29,7 +29,8 @@ OPCODES_BETWEEN_POLLS = 1_000
 and too seldom to be felt where rows are narrow (about 1 %)."""
 CACHE_KIB = 16_384
 """Per attached file. Rows are read in the order they lie, so a larger cache would only cost memory."""
-LOCK_RETRY_SECONDS = 0.05
+LOCK_RETRY_SECONDS = 0.01
+"""A writer that hardly pauses leaves gaps of milliseconds: seldom asked, a reader would starve."""
 COMPLAINTS_SHOWN = 100
 COMPLAINTS_READ = 2**31 - 1
 """All of them: what is read past is only what SQLite complains of without reason."""
