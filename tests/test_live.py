@@ -379,6 +379,36 @@ def test_a_spooled_run_shows_the_source_and_never_the_copy(live, cli):
     assert sorted(os.listdir(source.parent)) == ["copy.db", "copy.db.receipt.json", "source.db"]
 
 
+@pytest.mark.parametrize("journal_mode", ["WAL", "DELETE"])
+@pytest.mark.parametrize("existing", ["merge", "replace"])
+def test_a_spooled_run_can_merge_and_replace(live, journal_mode, existing):
+    """The source is free before the target that exists is touched."""
+    source, steps = live(journal_mode), []
+    plain, spooled = source.with_name("plain.db"), source.with_name("spooled.db")
+    for target in (plain, spooled):
+        panicdb.export(str(source), str(target), root="owner", roots=["7"])
+    panicdb.export(str(source), str(plain), existing=existing, **OWNERS_WANTED)
+
+    def write_after_spooling(progress):
+        if progress.step != "spooling":
+            steps.append(progress.step)
+            write_once(source)
+
+    receipt = panicdb.export(
+        str(source),
+        str(spooled),
+        existing=existing,
+        spool=True,
+        progress=write_after_spooling,
+        **OWNERS_WANTED,
+    )
+    assert len(steps) > 2
+    assert dump(spooled) == dump(plain)
+    assert receipt.source == str(source)
+    there = {"plain.db", "plain.db.receipt.json", "spooled.db", "spooled.db.receipt.json", "source.db"}
+    assert {path.name for path in source.parent.iterdir()} - {"source.db-wal", "source.db-shm"} == there
+
+
 def test_spooling_can_be_interrupted_and_reports_how_far_it_is(live):
     """It is asked after each megabyte."""
     source, reports = live("DELETE", papers=400), []
