@@ -212,12 +212,23 @@ _REPLACE = click.option(
 )
 
 
-def _receipt(function: Function) -> Function:
-    """Add the options that say where the receipt goes."""
-    function = click.option("--no-receipt", is_flag=True, help="Write no receipt.")(function)
-    return click.option(
-        "--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."
-    )(function)
+def _making(function: Function) -> Function:
+    """Add the options of commands that make a target."""
+    options = [
+        click.option("--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."),
+        click.option("--no-receipt", is_flag=True, help="Write no receipt."),
+        click.option("--spool", is_flag=True, help=SPOOL_HELP),
+        click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+SPOOL_HELP = (
+    "Copy the source aside first, so that its writers wait no longer than that takes, in rollback-journal mode. "
+    "Needs room for all of it beside TARGET."
+)
 
 
 @click.group(
@@ -243,8 +254,7 @@ def panicdb() -> None:
 @_selection
 @_MERGE
 @_REPLACE
-@_receipt
-@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_making
 @_common
 def export(
     source: str,
@@ -261,29 +271,15 @@ def export(
     """
     from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
-    receipt, timeout = _receipt_choice(options), options.pop("timeout")
-    existing = _existing_choice(options)
+    making = {"receipt": _receipt_choice(options), "spool": options.pop("spool")}
+    shared = {"existing": _existing_choice(options), "timeout": options.pop("timeout")}
     choice = _choice(ids, options)
+    origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
-            done: Any = commands.plan(
-                _address(source, "SOURCE"),
-                target=_address(target, "TARGET"),
-                existing=existing,
-                timeout=timeout,
-                monitor=monitor,
-                **choice,
-            )
+            done: Any = commands.plan(origin, target=goal, monitor=monitor, **shared, **choice)
         else:
-            done = commands.export(
-                _address(source, "SOURCE"),
-                _address(target, "TARGET"),
-                existing=existing,
-                receipt=receipt,
-                timeout=timeout,
-                monitor=monitor,
-                **choice,
-            )
+            done = commands.export(origin, goal, monitor=monitor, **shared, **making, **choice)
     output.show(done)
 
 
@@ -298,8 +294,7 @@ def export(
     help="What to do if foreign keys lead nowhere in the source.",
 )
 @_REPLACE
-@_receipt
-@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_making
 @_common
 def clone(
     source: str,
@@ -313,28 +308,18 @@ def clone(
     """Copy every row of every ordinary table into a new database."""
     from panicdb import commands  # noqa: PLC0415
 
-    receipt, timeout, existing = _receipt_choice(options), options["timeout"], _existing_choice(options)
+    making = {"receipt": _receipt_choice(options), "spool": options["spool"]}
+    shared = {
+        "violations": violations,
+        "existing": _existing_choice(options),
+        "timeout": options["timeout"],
+    }
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
-            done: Any = commands.plan_clone(
-                origin,
-                target=goal,
-                violations=violations,
-                existing=existing,
-                timeout=timeout,
-                monitor=monitor,
-            )
+            done: Any = commands.plan_clone(origin, target=goal, monitor=monitor, **shared)
         else:
-            done = commands.clone(
-                origin,
-                goal,
-                violations=violations,
-                existing=existing,
-                receipt=receipt,
-                timeout=timeout,
-                monitor=monitor,
-            )
+            done = commands.clone(origin, goal, monitor=monitor, **shared, **making)
     output.show(done)
 
 

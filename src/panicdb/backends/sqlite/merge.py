@@ -4,7 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any
@@ -24,6 +24,7 @@ from panicdb.backends.base import (
 )
 from panicdb.backends.sqlite import files, load, private, publish
 from panicdb.backends.sqlite.snapshot import LOCK_RETRY_SECONDS, AttachedSnapshot, SQLiteSnapshot
+from panicdb.backends.sqlite.spool import SpooledSnapshot
 from panicdb.backends.sqlite.virtual import Way, read_virtual_tables
 from panicdb.errors import PanicDBError, RefusedError, TargetError, TransferError
 from panicdb.values import Monitor, quote_name
@@ -374,7 +375,7 @@ def join(
 ) -> Iterator[SQLiteMerging]:
     """Attach a target that exists to the snapshot's connection; with `writing` it is locked, and so is its name."""
     assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - refused before where the source is of another engine
-    with private.hold(place) if writing else _nothing_held() as (directory, _lock):
+    with _held(place, snapshot) if writing else nullcontext("") as directory:
         merging = SQLiteMerging(place, snapshot, directory, monitor, timeout)
         try:
             merging.attach(time.monotonic() + timeout, writing=writing)
@@ -386,8 +387,13 @@ def join(
 
 
 @contextmanager
-def _nothing_held() -> Iterator[tuple[str, int]]:
-    yield "", -1
+def _held(place: Place, snapshot: SQLiteSnapshot) -> Iterator[str]:
+    """A source that was spooled went through the private directory, which is held since then."""
+    if isinstance(snapshot, SpooledSnapshot):
+        yield private.directory_of(place)
+    else:
+        with private.hold(place) as (directory, _lock):
+            yield directory
 
 
 def _matches(key: _Key, step: CopyStep, there: sa.FromClause) -> sa.ColumnElement[bool]:

@@ -19,6 +19,7 @@ from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
 from panicdb.backends.sqlite.exchange import exchange
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
+from panicdb.backends.sqlite.spool import open_spooled
 from panicdb.errors import TargetError, TransferError
 from panicdb.values import Existing, Monitor
 
@@ -45,6 +46,10 @@ class SQLiteStaging(Staging):
         self._source: loading.Source | None = None
         self._later: tuple[loading.SchemaObject, ...] = ()
         self._copied = False
+
+    def spool(self, source: Place, *, timeout: float) -> AbstractContextManager[Snapshot]:
+        """See `Staging`."""
+        return open_spooled(source, self, timeout=timeout, monitor=self._monitor)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """See `Staging`."""
