@@ -302,6 +302,7 @@ def leave_hot_journal(path):
 
 @quick
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.fault(31)
 def test_a_hot_journal_is_left_for_the_application(scene, command):
     """Rolling back would be writing; reading without it would be reading half a transaction."""
     leave_hot_journal(scene.source)
@@ -312,6 +313,7 @@ def test_a_hot_journal_is_left_for_the_application(scene, command):
 
 
 @quick
+@pytest.mark.fault(31)
 def test_after_its_own_hint_a_hot_journal_is_no_hindrance(scene):
     leave_hot_journal(scene.source)
     scene.query("SELECT count(*) FROM sqlite_master", scene.source)
@@ -344,6 +346,7 @@ def locked(path):
 @pytest.mark.parametrize(
     ("command", "timeout"), [("export", 1.0), ("clone", 0.3), ("list", 0), ("verify", 0.3)]
 )
+@pytest.mark.fault(7)
 def test_a_locked_source_is_waited_for_as_long_as_asked(scene, command, timeout):
     arguments = COMMANDS[command](scene)
     before = contents(scene.folder)
@@ -358,6 +361,7 @@ def test_a_locked_source_is_waited_for_as_long_as_asked(scene, command, timeout)
 
 
 @quick
+@pytest.mark.fault(7)
 def test_a_lock_that_goes_in_time_does_not_matter(scene):
     with locked(scene.source) as holder:
         holder.stdin.close()  # the holder ends, and rolls back
@@ -439,11 +443,13 @@ def test_a_stranger_may_export_what_he_may_read(public):
     assert public.query("SELECT count(*) FROM person") == [(2,)]
 
 
+@pytest.mark.fault(24)
 def test_a_source_without_permission_is_refused(public):
     public.source.chmod(0)
     refuses_stranger(public, "source.db", "no permission to read it")
 
 
+@pytest.mark.fault(24)
 def test_a_source_in_a_closed_directory_is_refused(public):
     public.source.parent.chmod(0o600 if os.geteuid() == 0 else 0)
     before = os.listdir(public.target.parent)
@@ -451,11 +457,13 @@ def test_a_source_in_a_closed_directory_is_refused(public):
     assert os.listdir(public.target.parent) == before
 
 
+@pytest.mark.fault(24)
 def test_a_directory_that_may_not_be_written_takes_no_target(public):
     public.target.parent.chmod(0o555)
     refuses_stranger(public, "target.db", "no permission to write into", "out")
 
 
+@pytest.mark.fault(24)
 def test_a_receipt_goes_where_one_may_write(public):
     """Found before the export, not after it."""
     (public.folder / "closed").mkdir(mode=0o555)
@@ -495,6 +503,7 @@ def test_a_wal_source_with_its_shm_is_read_from_a_closed_directory(public):
 @pytest.mark.parametrize(
     "lost", [("-wal", "-shm"), ("-shm",)], ids=["neither log nor index", "log without index"]
 )
+@pytest.mark.fault(24, 31)
 def test_a_wal_source_without_its_shm_is_refused_in_a_closed_directory(public, lost):
     keep_wal(public.source)
     for name in lost:
@@ -507,6 +516,7 @@ def test_a_wal_source_without_its_shm_is_refused_in_a_closed_directory(public, l
     assert contents(public.source.parent) == before
 
 
+@pytest.mark.fault(24, 31)
 def test_a_hot_journal_in_a_closed_directory_is_named_too(public):
     leave_hot_journal(public.source)
     for path in public.source.parent.iterdir():
@@ -516,6 +526,7 @@ def test_a_hot_journal_in_a_closed_directory_is_named_too(public):
 
 
 @quick
+@pytest.mark.fault(31)
 def test_committed_rows_in_the_log_are_read(scene):
     keep_wal(scene.source)
     main, log = scene.source.read_bytes(), Path(f"{scene.source}-wal").read_bytes()
@@ -780,6 +791,7 @@ INSERT INTO pet VALUES (5, 'gone-3', 'bert-1', 'x');
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_named_by_table_columns_and_count(scene):
     scene.execute(ORPHANS)
     wants = ("pet(sitter) -> person: 2 rows", "--violations keep", "--violations drop")
@@ -791,6 +803,7 @@ def test_violated_foreign_keys_are_named_by_table_columns_and_count(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_kept_if_asked(scene):
     scene.execute(ORPHANS)
     outcome = scene.export(*ANNA, "--violations", "keep")
@@ -801,6 +814,7 @@ def test_violated_foreign_keys_are_kept_if_asked(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_kept_in_a_clone(scene):
     scene.execute(ORPHANS)
     assert scene.run("clone", scene.source, scene.target, "--violations", "keep").code == 0
@@ -810,6 +824,7 @@ def test_violated_foreign_keys_are_kept_in_a_clone(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_rows_that_violate_foreign_keys_are_dropped_if_asked(scene):
     scene.execute(ORPHANS)
     assert scene.export(*ANNA, "--violations", "drop").code == 0
@@ -834,6 +849,7 @@ ODD_TEXT = "CAST(x'6f6464ff80fe' AS TEXT)"
 
 @quick
 @pytest.mark.parametrize("command", ["export", "clone"])
+@pytest.mark.fault(22)
 def test_text_that_is_not_utf8_is_copied_byte_for_byte(scene, command):
     scene.execute(
         f"INSERT INTO pet VALUES (9, 'anna-1', 'anna-1', {ODD_TEXT}); UPDATE person SET name = {ODD_TEXT}"
@@ -847,6 +863,7 @@ def test_text_that_is_not_utf8_is_copied_byte_for_byte(scene, command):
 
 
 @quick
+@pytest.mark.fault(22)
 def test_keys_that_are_not_utf8_travel_too(scene):
     scene.execute(
         f"INSERT INTO person VALUES ({ODD_TEXT}, 'x', 'x'); INSERT INTO pet VALUES (9, {ODD_TEXT}, {ODD_TEXT}, 'x')"
@@ -939,6 +956,7 @@ TAKEN = [
 @quick
 @pytest.mark.parametrize("command", ["export", "dry run", "clone"])
 @pytest.mark.parametrize(("prepare", "wanted"), TAKEN, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.fault(14, 31)
 def test_a_target_that_can_not_be_made_is_refused(scene, prepare, wanted, command):
     if command == "dry run" and prepare.__name__.startswith("receipt"):
         command = "export"
@@ -992,6 +1010,7 @@ def linked(name, to, link):
 @quick
 @pytest.mark.parametrize("alias", ALIASES)
 @pytest.mark.parametrize("command", ["export", "dry run", "clone"])
+@pytest.mark.fault(15)
 def test_the_source_is_no_target_under_any_name(scene, alias, command):
     scene.target = ALIASES[alias](scene.source)
     before = contents(scene.folder)
@@ -1002,6 +1021,7 @@ def test_the_source_is_no_target_under_any_name(scene, alias, command):
 @quick
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("folder", ["in", "in/../in", "link"])
+@pytest.mark.fault(15)
 def test_the_names_beside_the_source_are_its_own(scene, suffix, folder):
     Path("link").symlink_to("in")
     scene.refuses(
@@ -1058,6 +1078,7 @@ def refusing(function, folder, number, *, outside):
 
 
 @quick
+@pytest.mark.fault(29)
 def test_another_run_that_makes_the_same_target_is_named(scene):
     private = scene.target.parent / ".target.db.panicdb"
     private.mkdir()
@@ -1073,6 +1094,7 @@ def test_another_run_that_makes_the_same_target_is_named(scene):
 
 @quick
 @pytest.mark.parametrize("links", [True, False])
+@pytest.mark.fault(14, 29)
 def test_a_target_that_appears_meanwhile_is_left_alone(scene, monkeypatch, links):
     """With and without hard links, which some file systems lack."""
     if not links:
@@ -1203,6 +1225,7 @@ def mounting_works():
     return tried.returncode == 0
 
 
+@pytest.mark.fault(6)
 def test_a_file_size_limit_ends_a_run_cleanly(scene):
     scene.execute(f"CREATE TABLE big (id INTEGER PRIMARY KEY, body); {many_rows('big', 1000)}")
     before = contents(scene.folder)
@@ -1248,6 +1271,7 @@ FULL = [
 
 
 @pytest.mark.parametrize(("size", "filler", "what"), FULL if mounting_works() else [])
+@pytest.mark.fault(6)
 def test_a_full_disk_says_how_much_was_needed(scene, experiments_db, size, filler, what):
     source = experiments_db if what == "experiments" else scene.source
     if what != "experiments":

@@ -135,6 +135,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.fault(1, 2, 3, 4, 6, 26, 29, 32)
 def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name):
     """A sample of the campaigns below."""
     faults = SAMPLES[name]
@@ -164,6 +165,7 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
     ],
     ids=str,
 )
+@pytest.mark.fault(1, 2, 3, 4, 26)
 def test_every_step(subjects, tmp_path, figures, name, fault):
     """A run that clears up after a killed one is disturbed too: `before` fsync the first leaves a draft, before replace
     a finished target without its receipt.
@@ -198,12 +200,14 @@ def calls(call, *failures, numbers=ALL):
         ("migrations", calls("unlink", "EIO") + calls("socketpair", "EMFILE")),
     ],
 )
+@pytest.mark.fault(4, 6, 32)
 def test_every_system_call(subjects, tmp_path, figures, name, faults):
     """In the child, which migrates, the same call of its own fails."""
     for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
         figures(subjects[name], fault, check(outcomes))
 
 
+@pytest.mark.fault(5)
 def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
     """Power may fail at any time: nothing is written after the sync, and the name comes last."""
     place, log = tmp_path / "place", tmp_path / "strace"
@@ -238,12 +242,14 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path):
 
 @pytest.mark.prove
 @pytest.mark.parametrize("name", ["rollback", "migrations"])
+@pytest.mark.fault(29)
 def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name):
     fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
 
 
+@pytest.mark.fault(2, 29)
 def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, tmp_path):
     """As long as it may still write, even if it is held up, the next run is refused: it would share its files."""
     case = Case(subjects["migrations"], str(tmp_path))
