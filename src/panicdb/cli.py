@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import panicdb as package
-from panicdb.errors import PanicDBError, UsageError
+from panicdb.errors import PanicDBError, UsageError, check_file_name, redacted
 
 if TYPE_CHECKING:
     from panicdb.values import Monitor
@@ -54,7 +54,12 @@ class PanicGroup(click.Group):
         except MemoryError:
             _say("error: out of memory")
             ctx.exit(4)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            # An address may stand where a command belongs, and be repeated. To type checkers a message is final.
+            vars(error)["message"] = redacted(error.message)
+            error.args = (error.message,)
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -424,6 +429,7 @@ def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 def _read_ids(file: str) -> list[str]:
+    check_file_name(file)
     try:
         with click.open_file(file, encoding="utf-8") as stream:
             found = [line.strip() for line in stream if line.strip()]
@@ -466,6 +472,6 @@ def _printable(text: str) -> str:
 def _say(text: str) -> None:
     """Print a message on standard error, if that is still there."""
     try:
-        click.echo(text, err=True)
+        click.echo(redacted(text), err=True)
     except OSError:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit

@@ -12,7 +12,7 @@ from panicdb import closure as closures
 from panicdb import databases, planner, profiles, revisions, transfer, verification
 from panicdb.backends.base import Place, Snapshot
 from panicdb.closure import Closure
-from panicdb.errors import CheckFailedError, SelectionError, UsageError
+from panicdb.errors import CheckFailedError, SelectionError, UsageError, check_file_name
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, read_selection, write_receipt
@@ -292,7 +292,9 @@ def _locate(source: str, target: str, run: _Run) -> _Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
     receipt = goal.backend.receipt_path(goal) if run.receipt is True else run.receipt or None
-    receipt = None if receipt is None else os.path.abspath(receipt)
+    if receipt is not None:
+        check_file_name(receipt)
+        receipt = os.path.abspath(receipt)
     databases.check_target(goal, origin, receipt)
     return _Places(origin, goal, receipt)
 
@@ -360,6 +362,7 @@ def _expectation(snapshot: Snapshot, selection: Selection | None, run: _Run) -> 
 
 def _recorded_selection(target: Place, receipt: str | None) -> Selection | None:
     if receipt is not None:
+        check_file_name(receipt)
         return read_selection(receipt)
     beside = target.backend.receipt_path(target)
     return read_selection(beside) if beside is not None and os.path.isfile(beside) else None

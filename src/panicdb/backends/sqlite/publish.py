@@ -154,8 +154,7 @@ class SQLiteStaging(Staging):
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                shutil.copyfile(draft, receipt_path)
-                _sync(receipt_path)
+                _copy_privately(draft, receipt_path)
             _sync(os.path.dirname(receipt_path))
         except OSError as error:
             raise TransferError(
@@ -294,6 +293,14 @@ def _sync(path: str) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _copy_privately(path: str, copy: str) -> None:
+    """Copy a file to another file system, durable, for its owner alone, and over nothing."""
+    descriptor = os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with open(path, "rb") as original, os.fdopen(descriptor, "wb") as stream:
+        shutil.copyfileobj(original, stream)
+    _sync(copy)
 
 
 def _link(draft: str, target: str, shown: str) -> None:
