@@ -1,4 +1,4 @@
-"""The fault matrix: the rows that docs/reliability.md lists, the tests that are marked with them, what came of these."""
+"""The fault matrix: the rows docs/reliability.md lists, the tests that are marked with them, and what came of these."""
 
 import ast
 import re

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import panicdb
+from machine import PANICDB, UNSHARE, die_writing, limited, mounting_works
 
 quick = pytest.mark.quick
 
@@ -267,21 +267,6 @@ def many_rows(table, count, size=1000):
 
 
 # What another program does to a source
-
-
-WRITER = """
-import os, signal, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-for statement in sys.argv[2:]:
-    connection.execute(statement)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def die_writing(path, *statements):
-    """A writer that is killed after its last statement."""
-    died = subprocess.run([sys.executable, "-c", WRITER, str(path), *statements], check=False)
-    assert died.returncode == -signal.SIGKILL
 
 
 def leave_hot_journal(path):
@@ -1195,14 +1180,6 @@ def test_a_password_in_the_url_of_a_file_is_never_repeated(scene):
 
 
 ROOM = 400_000
-LIMITED = f"""
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-PANICDB = ("-c", "from panicdb.cli import panicdb; panicdb()")
-UNSHARE = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
-"""Own mounts, which go with the process."""
 SMALL_DISK = """
 listing=$1 disk=$2
 mount -t tmpfs -o size="$3" small "$disk" || exit 99
@@ -1215,22 +1192,12 @@ exit $code
 """
 
 
-def mounting_works():
-    try:
-        tried = subprocess.run(
-            [*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-        )
-    except OSError:
-        return False
-    return tried.returncode == 0
-
-
 @pytest.mark.fault(6)
 def test_a_file_size_limit_ends_a_run_cleanly(scene):
     scene.execute(f"CREATE TABLE big (id INTEGER PRIMARY KEY, body); {many_rows('big', 1000)}")
     before = contents(scene.folder)
-    command = [sys.executable, "-c", LIMITED, *PANICDB, "clone", scene.source, scene.target]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    command = limited("RLIMIT_FSIZE", ROOM, sys.executable, *PANICDB, "clone", scene.source, scene.target)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     complains(
         Outcome(done.returncode, done.stdout, done.stderr),
         FAILED,
@@ -1270,9 +1237,15 @@ FULL = [
 ]
 
 
-@pytest.mark.parametrize(("size", "filler", "what"), FULL if mounting_works() else [])
+NO_MOUNTS = [pytest.param("", "", "limit", id="mounts are forbidden here, so a limit on the size of files")]
+
+
+@pytest.mark.parametrize(("size", "filler", "what"), FULL if mounting_works() else NO_MOUNTS)
 @pytest.mark.fault(6)
 def test_a_full_disk_says_how_much_was_needed(scene, experiments_db, size, filler, what):
+    if what == "limit":
+        test_a_file_size_limit_ends_a_run_cleanly(scene)
+        return
     source = experiments_db if what == "experiments" else scene.source
     if what != "experiments":
         scene.execute(f"CREATE TABLE big (id INTEGER PRIMARY KEY, body); {many_rows('big', 1000)}")
