@@ -36,7 +36,7 @@ def table() -> list[Row]:
     lines = re.findall(r"^\| *(\d+) *\|(.*)\|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     rows = []
     for number, rest in lines:
-        fault, promise, tests, result = (cell.strip() for cell in rest.split(" | "))
+        fault, promise, tests, result = (cell.strip() for cell in rest.split("|"))
         rows.append(Row(int(number), fault, promise, tuple(re.findall(r"`(test_\w+)`", tests)), result))
     return rows
 

@@ -52,7 +52,7 @@ class PanicGroup(click.Group):
             _say("error: interrupted")
             ctx.exit(130)
         except MemoryError:
-            _say("error: out of memory")
+            _say("error: out of memory\nhint: end other programs; a few copies of the largest row must fit")
             ctx.exit(4)
         except click.ClickException as error:
             # An address may stand where a command belongs, and be repeated. To type checkers a message is final.
