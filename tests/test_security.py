@@ -171,9 +171,9 @@ def test_no_connection_trusts_a_schema_or_loads_an_extension(make_db, tmp_path, 
         target = tmp_path / f"target{number}.db"
         panicdb.export(str(origin), str(target), root=root, all_roots=True)
         panicdb.verify(str(origin), str(target))
-        panicdb.clone(str(origin), str(tmp_path / f"clone{number}.db"))
         panicdb.plan(str(origin), root=root, all_roots=True)
         panicdb.list_roots(str(origin), root=root)
+    panicdb.clone(str(source), str(tmp_path / "clone.db"))
     assert {each["trusted"] for each in watched.opened} == {0}
     assert {each["loading"] for each in watched.opened} == {"not authorized"}
     opened = "\n".join(each["address"] for each in watched.opened)
