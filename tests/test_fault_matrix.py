@@ -383,10 +383,10 @@ def wide(path, rows, size):
 @pytest.mark.fault(27)
 @pytest.mark.parametrize("verb", ["export", "clone"])
 def test_memory_is_bounded_by_a_row_not_by_a_table(place, record_property, verb):
-    """Ten times the wide rows: the same memory, and all of it within a limit of the address space."""
+    """Three times the wide rows, beyond what caches hold: the same memory, within a limit of the address space."""
     size = 8 * MEGABYTE
     peaks = {}
-    for rows in (3, 30):
+    for rows in (10, 30):
         source, target = wide(f"in/{rows}.db", rows, size), f"out/{rows}.db"
         choice = BERN if verb == "export" else ()
         command = limited("RLIMIT_AS", 400 * MEGABYTE, SCRIPT, verb, source, target, *choice, "--quiet")
@@ -395,9 +395,9 @@ def test_memory_is_bounded_by_a_row_not_by_a_table(place, record_property, verb)
         os.unlink(target)
     record_property(
         "figures",
-        f"{verb} of 3 and 30 rows of 8 MB: {', '.join(f'{peak >> 20} MB' for peak in peaks.values())}",
+        f"{verb} of 10 and 30 rows of 8 MB: {', '.join(f'{peak >> 20} MB' for peak in peaks.values())}",
     )
-    assert peaks[30] - peaks[3] < size
+    assert peaks[30] - peaks[10] < size
     assert peaks[30] < 200 * MEGABYTE
 
 
@@ -423,14 +423,11 @@ def test_a_million_keys_take_no_more_memory_than_their_cache(place, record_prope
 @pytest.mark.fault(27)
 @pytest.mark.parametrize("verb", ["export", "clone"])
 def test_a_row_that_does_not_fit_into_memory_ends_the_run_cleanly(place, verb):
-    source = wide("in/huge.db", 1, 300 * MEGABYTE)
-    execute(source, "ALTER TABLE image ADD COLUMN more TEXT; UPDATE image SET more = 'x'")
+    source = wide("in/huge.db", 1, 200 * MEGABYTE)
     choice = BERN if verb == "export" else ()
-    more = ("--link", "image.lab=follow") if verb == "export" else ()
-    done = run(*limited("RLIMIT_AS", 400 * MEGABYTE, SCRIPT, verb, source, "out/target.db", *choice, *more))
-    assert os.listdir("out") == ([] if done.returncode else ["target.db", "target.db.receipt.json"])
-    if done.returncode:
-        complains(done, FAILED, "out of memory")
+    done = run(*limited("RLIMIT_AS", 350 * MEGABYTE, SCRIPT, verb, source, "out/target.db", *choice))
+    complains(done, FAILED, "out of memory")
+    assert os.listdir("out") == []
 
 
 # 28: clocks
@@ -504,11 +501,12 @@ def test_no_clock_and_no_zone_changes_a_target(place, experiments_db, way):
 
 
 def exactly(path, way):
-    """The bytes of a target; Alembic creates the indexes of a table in another order each time, so else its rows."""
+    """The bytes of a target; where Alembic puts constraints and indexes into another order each time, its rows."""
     if way == "copied schema":
         return Path(path).read_bytes()
+    assert panicdb.verify("in/source.db", path).ok
     with closing(sqlite3.connect(path)) as connection:
-        return sorted(connection.iterdump())
+        return sorted(line for line in connection.iterdump() if line.startswith("INSERT"))
 
 
 @pytest.mark.fault(28, 34)

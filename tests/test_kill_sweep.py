@@ -135,7 +135,6 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-@pytest.mark.fault(1, 2, 3, 4, 6, 26, 29, 32)
 def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, name):
     """A sample of the campaigns below."""
     faults = SAMPLES[name]
