@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import panicdb as package
-from panicdb.errors import PanicDBError, UsageError
+from panicdb.errors import PanicDBError, UsageError, check_file_name, redacted
 
 if TYPE_CHECKING:
     from panicdb.values import Monitor
@@ -52,9 +52,14 @@ class PanicGroup(click.Group):
             _say("error: interrupted")
             ctx.exit(130)
         except MemoryError:
-            _say("error: out of memory")
+            _say("error: out of memory\nhint: end other programs; a few copies of the largest row must fit")
             ctx.exit(4)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            # An address may stand where a command belongs, and be repeated. To type checkers a message is final.
+            vars(error)["message"] = redacted(error.message)
+            error.args = (error.message,)
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -438,6 +443,7 @@ def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 def _read_ids(file: str) -> list[str]:
+    check_file_name(file)
     try:
         with click.open_file(file, encoding="utf-8") as stream:
             found = [line.strip() for line in stream if line.strip()]
@@ -480,6 +486,6 @@ def _printable(text: str) -> str:
 def _say(text: str) -> None:
     """Print a message on standard error, if that is still there."""
     try:
-        click.echo(text, err=True)
+        click.echo(redacted(text), err=True)
     except OSError:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit

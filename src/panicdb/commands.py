@@ -12,7 +12,7 @@ from panicdb import closure as closures
 from panicdb import databases, merge, planner, profiles, revisions, transfer, verification
 from panicdb.backends.base import Place, Snapshot, Staging
 from panicdb.closure import Closure
-from panicdb.errors import CheckFailedError, SelectionError, UsageError
+from panicdb.errors import CheckFailedError, SelectionError, UsageError, check_file_name
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, extend_receipt, read_selections, write_receipt
@@ -322,10 +322,11 @@ def _locate(source: str, target: str, run: _Run) -> _Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
     named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
-    receipt = None if named is None else os.path.abspath(named)
-    checked = receipt if run.receipt else None
-    exists = databases.check_target(goal, origin, checked, run.existing)
-    return _Places(origin, goal, receipt, exists)
+    if named is not None:
+        check_file_name(named)
+        named = os.path.abspath(named)
+    exists = databases.check_target(goal, origin, named if run.receipt else None, run.existing)
+    return _Places(origin, goal, named, exists)
 
 
 def _locate_source(source: str, target: str | None, run: _Run) -> tuple[Place, Place | None]:
@@ -440,9 +441,11 @@ def _expectation(snapshot: Snapshot, selections: Sequence[Selection | None], run
 
 
 def _recorded_selections(places: _Places, receipt: str | None) -> tuple[Selection | None, ...]:
-    beside = receipt or places.target.backend.receipt_path(places.target)
-    found = beside is not None and (receipt is not None or os.path.isfile(beside))
-    return read_selections(beside) if beside is not None and found else ()
+    if receipt is not None:
+        check_file_name(receipt)
+        return read_selections(receipt)
+    beside = places.target.backend.receipt_path(places.target)
+    return read_selections(beside) if beside is not None and os.path.isfile(beside) else ()
 
 
 def _check_clone(violations: Violations, existing: Existing) -> None:

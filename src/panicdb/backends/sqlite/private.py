@@ -102,6 +102,7 @@ def _hold(descriptor: int, directory: str, place: Place) -> None:
             f"{place.shown}: {directory} belongs to another user",
             hint="remove it, or choose another directory",
         )
+    os.fchmod(descriptor, 0o700)  # one that was left over may have been opened to others meanwhile
     deadline = time.monotonic() + GRACE_SECONDS
     while True:
         try:
