@@ -87,8 +87,8 @@ def test_the_commands_have_the_options_of_the_design():
     ids = {"--ids-file", "--where", "--all", "--root"}
     closure = {"--link", "--exclude", "--whole", "--max-rows", "--max-bytes", "--violations"}
     receipt = {"--receipt", "--no-receipt", "--dry-run"}
-    assert options("export") == output | ids | closure | receipt | {"--merge", "--replace"}
-    assert options("clone") == output | receipt | {"--violations", "--replace"}
+    assert options("export") == output | ids | closure | receipt | {"--merge", "--replace", "--spool"}
+    assert options("clone") == output | receipt | {"--violations", "--replace", "--spool"}
     assert options("verify") == output | ids | closure | {"--receipt", "--skip"}
     assert options("list") == output | {"--root", "--limit"}
     assert options("demo") == set()
