@@ -58,6 +58,7 @@ class PanicGroup(click.Group):
             # An address may stand where a command belongs, and be repeated. To type checkers a message is final.
             vars(error)["message"] = redacted(error.message)
             error.args = (error.message,)
+            error.__cause__ = error.__context__ = None  # what failed to read a number repeats it
             raise
         except (click.exceptions.Exit, click.Abort):
             raise
