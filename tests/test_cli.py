@@ -86,9 +86,9 @@ def test_the_commands_have_the_options_of_the_design():
     output = {"--timeout", "--json", "-q", "--quiet", "-v", "--verbose"}
     ids = {"--ids-file", "--where", "--all", "--root"}
     closure = {"--link", "--exclude", "--whole", "--max-rows", "--max-bytes", "--violations"}
-    receipt = {"--receipt", "--no-receipt", "--dry-run"}
-    assert options("export") == output | ids | closure | receipt | {"--merge", "--replace", "--spool"}
-    assert options("clone") == output | receipt | {"--violations", "--replace", "--spool"}
+    making = {"--receipt", "--no-receipt", "--spool", "--dry-run"}
+    assert options("export") == output | ids | closure | making | {"--merge", "--replace"}
+    assert options("clone") == output | making | {"--violations", "--replace"}
     assert options("verify") == output | ids | closure | {"--receipt", "--skip"}
     assert options("list") == output | {"--root", "--limit"}
     assert options("demo") == set()

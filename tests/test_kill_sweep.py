@@ -95,8 +95,9 @@ def subjects(tmp_path_factory):
         "rollback": Subject("export, rollback journal", str(rollback), CHOICE),
         "wal": Subject("export, WAL", str(logged), CHOICE),
         "clone": Subject("clone, rollback journal", str(rollback), None),
-        "spool": Subject("export, spooled", str(rollback), CHOICE, ("--spool",)),
-        "spool wal": Subject("export, WAL, spooled", str(logged), CHOICE, ("--spool",)),
+        "spool": Subject("export, spooled", str(rollback), CHOICE, options=("--spool",)),
+        "spool wal": Subject("export, WAL, spooled", str(logged), CHOICE, options=("--spool",)),
+        "spool merge": Subject("merge, spooled", str(met["merge, rollback"]), MERGED, "merge", ("--spool",)),
         "migrations": Subject("export, migrations", str(bundled), experiment),
     }
 
@@ -214,6 +215,7 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
         ("spool", Fault("interrupt", kinds=("file",))),
         ("spool", Fault("error", kinds=("file",))),
         ("spool wal", Fault("kill", kinds=("file",))),
+        ("spool merge", Fault("kill", every=15)),
         ("migrations", Fault("kill", kinds=("file", "process", "child"))),
         ("migrations", Fault("kill", kinds=("sql",), every=5)),
         ("migrations", Fault("interrupt", every=5)),
@@ -374,7 +376,7 @@ def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, 
     try:
         refused = again(case)
         assert refused.returncode == 3
-        assert "another panicdb run is making this target" in refused.stderr
+        assert "another panicdb run is making this target\n" in refused.stderr, "who locked it is gone"
     finally:
         os.kill(child, signal.SIGCONT)
     deadline = time.monotonic() + LONGEST_ORPHAN
