@@ -113,6 +113,7 @@ def test_a_support_row_of_the_earlier_export_is_owned_by_this_one(lab):
 
 
 @quick
+@pytest.mark.fault(34)
 def test_triggers_stay_and_do_not_fire(lab):
     merge("bern")
     merge("oslo")
@@ -122,6 +123,7 @@ def test_triggers_stay_and_do_not_fire(lab):
 
 
 @quick
+@pytest.mark.fault(35)
 @pytest.mark.parametrize(("theirs", "wanted"), [(1, 2), (70, 70)])
 def test_counters_take_the_maximum(lab, theirs, wanted):
     merge("bern")
@@ -351,6 +353,7 @@ def test_a_writer_of_the_target_is_waited_for(lab, writer, mode):
     assert query("out.db", "PRAGMA journal_mode") == [(mode,)]
 
 
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_readers_of_the_target_see_all_or_nothing(lab, mode):
     """In rollback mode a reader in its transaction holds up the commit; in WAL mode it does not."""
