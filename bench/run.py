@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import measure
@@ -34,6 +34,8 @@ HAND_RATIO = 1.25
 HAND_SECONDS = 1.5  # start-up and migrations
 ORM_RATIO = 2.0
 CHAIN_RATIO = 3.0
+MERGE_RATIO = 1.5
+REPLACE_RATIO = 1.1
 PEAK_BYTES = 200 * 10**6
 PEAK_GROWTH_BYTES = 20 * 10**6  # what may differ between two runs on the same source
 HELP_SECONDS = 0.25
@@ -55,6 +57,10 @@ class Candidate:
     role: str
     source: str
     command: tuple[str, ...]
+    prepare: tuple[str, ...] = ()
+    """The command that makes the target which lies there before the clock starts."""
+    adds: bool = False
+    """The rows of that target stay, so they are not counted as work."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,7 @@ def races() -> list[Race]:
             ),
             against_hand,
         ),
+        again(one),
         chain("chain-down", "200,000 rows, each naming the one before it"),
         chain("chain-up", "200,000 rows, each naming the one after it"),
         Race(
@@ -191,6 +198,25 @@ def large_races() -> Iterator[Race]:
     yield Race("W-large-one", "4 GB of wide rows, a quarter", chosen, within_memory, large=True)
 
 
+def again(one: str) -> Race:
+    """A second experiment: into a new file, into one that holds the first, in the place of one."""
+    two = second_root(shapes.path("W"))
+    first = ours("", "W", "export", one).command
+    fresh = ours("panicdb export ID", "W", "export", two)
+    merge = ours("panicdb export ID --merge", "W", "export", two, "--merge")
+    replace_ = ours("panicdb export ID --replace", "W", "export", two, "--replace")
+    return Race(
+        "W-again",
+        "wide rows, a second experiment beside or instead of the first",
+        (
+            replace(fresh, role=FLAT),
+            replace(merge, prepare=first, adds=True),
+            replace(replace_, prepare=first),
+        ),
+        against_fresh,
+    )
+
+
 def chain(shape: str, title: str) -> Race:
     flat = f"{shape}-flat"
     selection = ("export", "--root", "roots", "1")
@@ -207,6 +233,13 @@ def first_root(source: Path) -> str:
     with closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as connection:
         (found,) = connection.execute("SELECT id FROM experimentconfig ORDER BY rowid LIMIT 1").fetchone()
     return found
+
+
+def second_root(source: Path) -> str:
+    with closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(
+            "SELECT id FROM experimentconfig ORDER BY rowid LIMIT 1 OFFSET 1"
+        ).fetchone()[0]
 
 
 # --- the bars ---------------------------------------------------------------------------------
@@ -253,6 +286,21 @@ def against_flat(result: Result) -> list[Bar]:
         ratio <= CHAIN_RATIO,
     )
     return [speed, *within_memory(result)]
+
+
+def against_fresh(result: Result) -> list[Bar]:
+    (fresh,) = result.of(FLAT)
+    speed = [
+        Bar(
+            result.race.name,
+            entry.candidate.label,
+            f"{entry.seconds / fresh.seconds:.2f} x fresh",
+            f"<= {limit} x",
+            entry.seconds <= limit * fresh.seconds,
+        )
+        for entry, limit in zip(result.of(OURS), (MERGE_RATIO, REPLACE_RATIO), strict=True)
+    ]
+    return [*speed, *within_memory(result)]
 
 
 def within_memory(result: Result) -> list[Bar]:
@@ -329,6 +377,7 @@ def run_once(entry: Entry) -> dict[str, int]:
     try:
         target = folder / "out.db"
         command = [part.format(target=target) for part in entry.candidate.command]
+        before = put_there(entry.candidate, target)
         if entry.candidate.source:
             measure.warm(shapes.path(entry.candidate.source))
         os.sync()  # what others wrote is none of this candidate's business
@@ -341,9 +390,20 @@ def run_once(entry: Entry) -> dict[str, int]:
         if not target.exists():
             return {}
         entry.output_bytes.append(target.stat().st_size)
-        return row_counts(target)
+        return {table: rows - before.get(table, 0) for table, rows in row_counts(target).items()}
     finally:
         shutil.rmtree(folder)
+
+
+def put_there(candidate: Candidate, target: Path) -> dict[str, int]:
+    """Put the target there that a candidate begins with; return its rows per table, if they stay."""
+    if not candidate.prepare:
+        return {}
+    subprocess.run(
+        [part.format(target=target) for part in candidate.prepare], check=True, capture_output=True
+    )
+    measure.warm(target)
+    return row_counts(target) if candidate.adds else {}
 
 
 def row_counts(target: Path) -> dict[str, int]:

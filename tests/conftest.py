@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import matrix
 from panicdb.cli import panicdb
 from panicdb.demonstration import make_source
 from panicdb.values import Monitor
@@ -23,6 +24,29 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fault",
+        type=int,
+        action="append",
+        metavar="ROW",
+        help="run only what covers this row of the fault matrix",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note the rows of the fault matrix that a test covers where the summary finds them; choose by row if asked."""
+    wanted = set(config.getoption("--fault") or ())
+    for item in items:
+        rows = matrix.rows_of(item)
+        if rows:
+            item.user_properties.append((matrix.PROPERTY, rows))
+    chosen = [item for item in items if not wanted or wanted & set(matrix.rows_of(item))]
+    if len(chosen) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 def pytest_report_header() -> str:
@@ -47,6 +71,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines:
         terminalreporter.section("figures")
         terminalreporter.write("\n".join((*lines, "")))
+    faults = matrix.summary(reports)
+    if faults:
+        terminalreporter.section("fault matrix")
+        terminalreporter.write("\n".join((*faults, "")))
 
 
 @pytest.fixture

@@ -73,15 +73,17 @@ class Subject:
     """Keywords of `panicdb.export`; None for a clone."""
     existing: str = "refuse"
     """What is done about a target that is there: refuse, merge or replace."""
+    options: Sequence[str] = ()
+    """Further options of the command line, which change nothing about the target."""
 
     def arguments(self) -> list[str]:
         """Spell the run as for the command line."""
         way = [] if self.existing == "refuse" else [f"--{self.existing}"]
         if self.selection is None:
-            return ["clone", SOURCE, TARGET, *way]
+            return ["clone", SOURCE, TARGET, *way, *self.options]
         links = [word for link in self.selection.get("links", ()) for word in ("--link", link)]
         chosen = [*self.selection["roots"], "--root", self.selection["root"], *links]
-        return ["export", SOURCE, TARGET, *chosen, *way]
+        return ["export", SOURCE, TARGET, *chosen, *way, *self.options]
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ class Fault:
     """What goes wrong, and at which steps."""
 
     mode: str
-    """kill, kill child, interrupt (SIGINT), error and keyboard (raised by the step), call (strace), race (two runs)."""
+    """kill, kill child, interrupt (SIGINT), error and keyboard (raised by the step), call (strace), race (two runs),
+    hold (two runs, the first held up).
+    """
     kinds: Sequence[str] = ("file", "process", "sql", "child")
     """Which steps; `child` are all those of the child."""
     every: int = 1
@@ -105,7 +109,7 @@ class Fault:
     """Seconds by which the second of two runs starts later, more with each round."""
 
     def __str__(self) -> str:
-        special = {"call": f"{self.call} {self.failure}", "race": "two at once"}
+        special = {"call": f"{self.call} {self.failure}", "race": "two at once", "hold": "one held up"}
         after = f" after a kill before {self.before}" if self.before else ""
         return special.get(self.mode, self.mode) + after
 
@@ -702,28 +706,70 @@ def _run_under_strace(case: Case, options: Sequence[str]) -> tuple[Ended, list[s
 
 
 def race(case: Case, fault: Fault, share: slice) -> Iterator[Outcome]:
-    """Let two runs make one target, the second starting a little later each round."""
+    """Let two runs make one target, the second starting a little later each round, or while the first is held up."""
     for number in fault.numbers[share]:
         case.reset()
         began = time.monotonic()
-        pause = number * fault.pause
-        outcome = Outcome(number, f"the second starts {pause * 1000:.0f} ms later")
-        said = [case.said, case.said + "2"]
-        runs = [start(case.subject.arguments(), case.place, said[0])]
-        time.sleep(pause)
-        runs.append(start(case.subject.arguments(), case.place, said[1]))
-        ended = sorted(map(finish, runs, said), key=lambda end: end.code)
+        outcome = Outcome(number, f"the second starts {number * fault.pause * 1000:.0f} ms later")
+        if fault.mode == "hold":
+            winner, loser, reasons = _second_while_first_is_held_up(case)
+        else:
+            winner, loser = _two_at_once(case, number * fault.pause)
+            reasons = ("another panicdb run", "exists already", "appeared while")
         outcome.state = case.state(outcome.problems)
-        codes = [end.code for end in ended]
-        in_turn = codes == [0, 0] and case.subject.existing != "refuse"
-        if (codes != [0, 3] and not in_turn) or outcome.state != "complete":
-            outcome.problems.append(f"the target is {outcome.state}: {ended}")
-        reasons = ("another panicdb run", "exists already", "appeared while")
-        if not in_turn and not any(words in ended[-1].said for words in reasons):
-            outcome.problems.append(f"refused without a reason: {ended[-1]}")
+        in_turn = (winner.code, loser.code) == (0, 0) and case.subject.existing != "refuse"
+        if ((winner.code, loser.code) != (0, 3) and not in_turn) or outcome.state != "complete":
+            outcome.problems.append(f"the target is {outcome.state}: {winner} {loser}")
+        if not in_turn and not any(words in loser.said for words in reasons):
+            outcome.problems.append(f"refused without a reason: {loser}")
         case.rerun(outcome)
         outcome.seconds = time.monotonic() - began
         yield outcome
+
+
+def _two_at_once(case: Case, pause: float) -> list[Ended]:
+    said = [case.said, case.said + "2"]
+    runs = [start(case.subject.arguments(), case.place, said[0])]
+    time.sleep(pause)
+    runs.append(start(case.subject.arguments(), case.place, said[1]))
+    return sorted(map(finish, runs, said), key=lambda end: end.code)
+
+
+def _second_while_first_is_held_up(case: Case) -> tuple[Ended, Ended, tuple[str]]:
+    """The first stops before its target appears. Returns how both ended, and what the second has to say."""
+
+    def stop_before_link() -> None:
+        link = os.link
+
+        def stopping(*arguments: str) -> None:
+            os.kill(os.getpid(), signal.SIGSTOP)
+            link(*arguments)
+
+        os.link = stopping
+
+    first = start(case.subject.arguments(), case.place, case.said, stop_before_link)
+    os.waitpid(first, os.WUNTRACED)
+    second = case.said + "2"
+    loser = finish(start(case.subject.arguments(), case.place, second), second)
+    os.kill(first, signal.SIGCONT)
+    reason = "another panicdb run is making this target" + holder(first, case.place)
+    return finish(first, case.said), loser, (reason + "\n",)
+
+
+def holder(process: int, directory: str) -> str:
+    """Spell who holds a lock, if the system tells that of files here: many containers do not."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        found = os.fstat(descriptor)
+        place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+        locks = Path("/proc/locks").read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    finally:
+        os.close(descriptor)
+    told = any({str(os.getpid()), place} <= set(line.split()) for line in locks)
+    return f" (process {process})" if told else ""
 
 
 # --- workers ---
@@ -764,7 +810,7 @@ def main() -> None:
     gc.disable()  # no run here lives long
     for number, data in enumerate(job["faults"]):
         fault = Fault(**data)
-        carry_out = {"race": race, "call": fail_calls}.get(fault.mode, sweep)
+        carry_out = {"race": race, "hold": race, "call": fail_calls}.get(fault.mode, sweep)
         for outcome in carry_out(case, fault, slice(job["share"], None, job["shares"])):
             print(json.dumps((number, asdict(outcome))), flush=True)
 

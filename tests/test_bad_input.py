@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import panicdb
+from machine import PANICDB, UNSHARE, die_writing, limited, mounting_works
 
 quick = pytest.mark.quick
 
@@ -269,21 +269,6 @@ def many_rows(table, count, size=1000):
 # What another program does to a source
 
 
-WRITER = """
-import os, signal, sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None)
-for statement in sys.argv[2:]:
-    connection.execute(statement)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def die_writing(path, *statements):
-    """A writer that is killed after its last statement."""
-    died = subprocess.run([sys.executable, "-c", WRITER, str(path), *statements], check=False)
-    assert died.returncode == -signal.SIGKILL
-
-
 def leave_hot_journal(path):
     """Kill a writer in the middle of a transaction whose pages have begun to spill into the file."""
     before = path.read_bytes()
@@ -302,6 +287,7 @@ def leave_hot_journal(path):
 
 @quick
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.fault(31)
 def test_a_hot_journal_is_left_for_the_application(scene, command):
     """Rolling back would be writing; reading without it would be reading half a transaction."""
     leave_hot_journal(scene.source)
@@ -312,6 +298,7 @@ def test_a_hot_journal_is_left_for_the_application(scene, command):
 
 
 @quick
+@pytest.mark.fault(31)
 def test_after_its_own_hint_a_hot_journal_is_no_hindrance(scene):
     leave_hot_journal(scene.source)
     scene.query("SELECT count(*) FROM sqlite_master", scene.source)
@@ -344,6 +331,7 @@ def locked(path):
 @pytest.mark.parametrize(
     ("command", "timeout"), [("export", 1.0), ("clone", 0.3), ("list", 0), ("verify", 0.3)]
 )
+@pytest.mark.fault(7)
 def test_a_locked_source_is_waited_for_as_long_as_asked(scene, command, timeout):
     arguments = COMMANDS[command](scene)
     before = contents(scene.folder)
@@ -358,6 +346,7 @@ def test_a_locked_source_is_waited_for_as_long_as_asked(scene, command, timeout)
 
 
 @quick
+@pytest.mark.fault(7)
 def test_a_lock_that_goes_in_time_does_not_matter(scene):
     with locked(scene.source) as holder:
         holder.stdin.close()  # the holder ends, and rolls back
@@ -439,11 +428,13 @@ def test_a_stranger_may_export_what_he_may_read(public):
     assert public.query("SELECT count(*) FROM person") == [(2,)]
 
 
+@pytest.mark.fault(24)
 def test_a_source_without_permission_is_refused(public):
     public.source.chmod(0)
     refuses_stranger(public, "source.db", "no permission to read it")
 
 
+@pytest.mark.fault(24)
 def test_a_source_in_a_closed_directory_is_refused(public):
     public.source.parent.chmod(0o600 if os.geteuid() == 0 else 0)
     before = os.listdir(public.target.parent)
@@ -451,11 +442,13 @@ def test_a_source_in_a_closed_directory_is_refused(public):
     assert os.listdir(public.target.parent) == before
 
 
+@pytest.mark.fault(24)
 def test_a_directory_that_may_not_be_written_takes_no_target(public):
     public.target.parent.chmod(0o555)
     refuses_stranger(public, "target.db", "no permission to write into", "out")
 
 
+@pytest.mark.fault(24)
 def test_a_receipt_goes_where_one_may_write(public):
     """Found before the export, not after it."""
     (public.folder / "closed").mkdir(mode=0o555)
@@ -495,6 +488,7 @@ def test_a_wal_source_with_its_shm_is_read_from_a_closed_directory(public):
 @pytest.mark.parametrize(
     "lost", [("-wal", "-shm"), ("-shm",)], ids=["neither log nor index", "log without index"]
 )
+@pytest.mark.fault(24, 31)
 def test_a_wal_source_without_its_shm_is_refused_in_a_closed_directory(public, lost):
     keep_wal(public.source)
     for name in lost:
@@ -507,6 +501,7 @@ def test_a_wal_source_without_its_shm_is_refused_in_a_closed_directory(public, l
     assert contents(public.source.parent) == before
 
 
+@pytest.mark.fault(24, 31)
 def test_a_hot_journal_in_a_closed_directory_is_named_too(public):
     leave_hot_journal(public.source)
     for path in public.source.parent.iterdir():
@@ -516,6 +511,7 @@ def test_a_hot_journal_in_a_closed_directory_is_named_too(public):
 
 
 @quick
+@pytest.mark.fault(31)
 def test_committed_rows_in_the_log_are_read(scene):
     keep_wal(scene.source)
     main, log = scene.source.read_bytes(), Path(f"{scene.source}-wal").read_bytes()
@@ -780,6 +776,7 @@ INSERT INTO pet VALUES (5, 'gone-3', 'bert-1', 'x');
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_named_by_table_columns_and_count(scene):
     scene.execute(ORPHANS)
     wants = ("pet(sitter) -> person: 2 rows", "--violations keep", "--violations drop")
@@ -791,6 +788,7 @@ def test_violated_foreign_keys_are_named_by_table_columns_and_count(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_kept_if_asked(scene):
     scene.execute(ORPHANS)
     outcome = scene.export(*ANNA, "--violations", "keep")
@@ -801,6 +799,7 @@ def test_violated_foreign_keys_are_kept_if_asked(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_violated_foreign_keys_are_kept_in_a_clone(scene):
     scene.execute(ORPHANS)
     assert scene.run("clone", scene.source, scene.target, "--violations", "keep").code == 0
@@ -810,6 +809,7 @@ def test_violated_foreign_keys_are_kept_in_a_clone(scene):
 
 
 @quick
+@pytest.mark.fault(21)
 def test_rows_that_violate_foreign_keys_are_dropped_if_asked(scene):
     scene.execute(ORPHANS)
     assert scene.export(*ANNA, "--violations", "drop").code == 0
@@ -834,6 +834,7 @@ ODD_TEXT = "CAST(x'6f6464ff80fe' AS TEXT)"
 
 @quick
 @pytest.mark.parametrize("command", ["export", "clone"])
+@pytest.mark.fault(22)
 def test_text_that_is_not_utf8_is_copied_byte_for_byte(scene, command):
     scene.execute(
         f"INSERT INTO pet VALUES (9, 'anna-1', 'anna-1', {ODD_TEXT}); UPDATE person SET name = {ODD_TEXT}"
@@ -847,6 +848,7 @@ def test_text_that_is_not_utf8_is_copied_byte_for_byte(scene, command):
 
 
 @quick
+@pytest.mark.fault(22)
 def test_keys_that_are_not_utf8_travel_too(scene):
     scene.execute(
         f"INSERT INTO person VALUES ({ODD_TEXT}, 'x', 'x'); INSERT INTO pet VALUES (9, {ODD_TEXT}, {ODD_TEXT}, 'x')"
@@ -939,6 +941,7 @@ TAKEN = [
 @quick
 @pytest.mark.parametrize("command", ["export", "dry run", "clone"])
 @pytest.mark.parametrize(("prepare", "wanted"), TAKEN, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.fault(14, 31)
 def test_a_target_that_can_not_be_made_is_refused(scene, prepare, wanted, command):
     if command == "dry run" and prepare.__name__.startswith("receipt"):
         command = "export"
@@ -992,6 +995,7 @@ def linked(name, to, link):
 @quick
 @pytest.mark.parametrize("alias", ALIASES)
 @pytest.mark.parametrize("command", ["export", "dry run", "clone"])
+@pytest.mark.fault(15)
 def test_the_source_is_no_target_under_any_name(scene, alias, command):
     scene.target = ALIASES[alias](scene.source)
     before = contents(scene.folder)
@@ -1002,6 +1006,7 @@ def test_the_source_is_no_target_under_any_name(scene, alias, command):
 @quick
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("folder", ["in", "in/../in", "link"])
+@pytest.mark.fault(15)
 def test_the_names_beside_the_source_are_its_own(scene, suffix, folder):
     Path("link").symlink_to("in")
     scene.refuses(
@@ -1058,6 +1063,7 @@ def refusing(function, folder, number, *, outside):
 
 
 @quick
+@pytest.mark.fault(29)
 def test_another_run_that_makes_the_same_target_is_named(scene):
     private = scene.target.parent / ".target.db.panicdb"
     private.mkdir()
@@ -1073,6 +1079,7 @@ def test_another_run_that_makes_the_same_target_is_named(scene):
 
 @quick
 @pytest.mark.parametrize("links", [True, False])
+@pytest.mark.fault(14, 29)
 def test_a_target_that_appears_meanwhile_is_left_alone(scene, monkeypatch, links):
     """With and without hard links, which some file systems lack."""
     if not links:
@@ -1173,14 +1180,6 @@ def test_a_password_in_the_url_of_a_file_is_never_repeated(scene):
 
 
 ROOM = 400_000
-LIMITED = f"""
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, ({ROOM}, {ROOM}))
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-PANICDB = ("-c", "from panicdb.cli import panicdb; panicdb()")
-UNSHARE = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
-"""Own mounts, which go with the process."""
 SMALL_DISK = """
 listing=$1 disk=$2
 mount -t tmpfs -o size="$3" small "$disk" || exit 99
@@ -1193,21 +1192,12 @@ exit $code
 """
 
 
-def mounting_works():
-    try:
-        tried = subprocess.run(
-            [*UNSHARE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-        )
-    except OSError:
-        return False
-    return tried.returncode == 0
-
-
+@pytest.mark.fault(6)
 def test_a_file_size_limit_ends_a_run_cleanly(scene):
     scene.execute(f"CREATE TABLE big (id INTEGER PRIMARY KEY, body); {many_rows('big', 1000)}")
     before = contents(scene.folder)
-    command = [sys.executable, "-c", LIMITED, *PANICDB, "clone", scene.source, scene.target]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    command = limited("RLIMIT_FSIZE", ROOM, sys.executable, *PANICDB, "clone", scene.source, scene.target)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     complains(
         Outcome(done.returncode, done.stdout, done.stderr),
         FAILED,
@@ -1247,8 +1237,15 @@ FULL = [
 ]
 
 
-@pytest.mark.parametrize(("size", "filler", "what"), FULL if mounting_works() else [])
+NO_MOUNTS = [pytest.param("", "", "limit", id="mounts are forbidden here, so a limit on the size of files")]
+
+
+@pytest.mark.parametrize(("size", "filler", "what"), FULL if mounting_works() else NO_MOUNTS)
+@pytest.mark.fault(6)
 def test_a_full_disk_says_how_much_was_needed(scene, experiments_db, size, filler, what):
+    if what == "limit":
+        test_a_file_size_limit_ends_a_run_cleanly(scene)
+        return
     source = experiments_db if what == "experiments" else scene.source
     if what != "experiments":
         scene.execute(f"CREATE TABLE big (id INTEGER PRIMARY KEY, body); {many_rows('big', 1000)}")

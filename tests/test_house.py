@@ -40,7 +40,7 @@ backends
 backends.sqlite
 backends.sqlite.merge
 backends.sqlite.publish
-backends.sqlite.exchange
+backends.sqlite.exchange backends.sqlite.spool
 backends.sqlite.private backends.sqlite.load
 backends.sqlite.snapshot
 backends.sqlite.facts

@@ -95,6 +95,9 @@ def subjects(tmp_path_factory):
         "rollback": Subject("export, rollback journal", str(rollback), CHOICE),
         "wal": Subject("export, WAL", str(logged), CHOICE),
         "clone": Subject("clone, rollback journal", str(rollback), None),
+        "spool": Subject("export, spooled", str(rollback), CHOICE, options=("--spool",)),
+        "spool wal": Subject("export, WAL, spooled", str(logged), CHOICE, options=("--spool",)),
+        "spool merge": Subject("merge, spooled", str(met["merge, rollback"]), MERGED, "merge", ("--spool",)),
         "migrations": Subject("export, migrations", str(bundled), experiment),
     }
 
@@ -160,6 +163,11 @@ SAMPLES = {
         Fault("call", call="openat", failure="EIO", numbers=(4,)),
     ),
     "wal": (Fault("kill", kinds=("sql",), every=40),),
+    "spool": (
+        Fault("kill", kinds=("sql",), every=40),
+        Fault("call", call="pwrite64", failure="ENOSPC", numbers=(1, 9)),
+        Fault("hold", numbers=(0,)),
+    ),
     "migrations": (Fault("kill", kinds=("process", "child"), every=20),),
     "merge, rollback": (
         Fault("kill", kinds=("sql",), every=150),
@@ -205,6 +213,11 @@ def test_a_run_that_stops_half_way_leaves_nothing_or_all(subjects, tmp_path, nam
         ("wal", Fault("kill")),
         ("wal", Fault("interrupt", every=5)),
         ("clone", Fault("kill", every=2)),
+        ("spool", Fault("kill", every=6)),
+        ("spool", Fault("interrupt", kinds=("file",))),
+        ("spool", Fault("error", kinds=("file",))),
+        ("spool wal", Fault("kill", kinds=("file",))),
+        ("spool merge", Fault("kill", every=15)),
         ("migrations", Fault("kill", kinds=("file", "process", "child"))),
         ("migrations", Fault("kill", kinds=("sql",), every=5)),
         ("migrations", Fault("interrupt", every=5)),
@@ -255,6 +268,11 @@ def calls(call, *failures, numbers=ALL):
         ("rollback", calls("flock", "ENOLCK") + calls("unlink", "EIO") + calls("rmdir", "EIO")),
         ("wal", calls("pwrite64", "EIO", numbers=ALL[::3]) + calls("pread64", "EIO", numbers=ALL[::3])),
         ("wal", calls("openat", "EACCES") + calls("ftruncate", "EIO")),
+        (
+            "spool",
+            calls("pwrite64", "EIO", "ENOSPC", numbers=ALL[:40]) + calls("openat", "EIO", numbers=ALL[:40]),
+        ),
+        ("spool", calls("pread64", "EIO", numbers=ALL[:40]) + calls("unlink", "EIO")),
         ("migrations", calls("pwrite64", "EIO", numbers=ALL[::3])),
         ("migrations", calls("pwrite64", "ENOSPC", numbers=ALL[::9]) + calls("write", "EIO")),
         ("migrations", calls("fdatasync", "EIO", numbers=ALL[::2])),
@@ -321,10 +339,20 @@ def test_the_file_is_durable_before_it_has_its_name(subjects, tmp_path, name, na
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("name", ["rollback", "migrations"])
 @pytest.mark.fault(29)
-def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name):
-    fault = Fault("race", numbers=tuple(range(20)), pause=0.03)
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("rollback", Fault("race", numbers=tuple(range(40)), pause=0.01)),
+        ("migrations", Fault("race", numbers=tuple(range(30)), pause=0.02)),
+        ("spool", Fault("race", numbers=tuple(range(15)), pause=0.02)),
+        ("rollback", Fault("hold", numbers=tuple(range(10)))),
+        ("migrations", Fault("hold", numbers=tuple(range(5)))),
+    ],
+    ids=str,
+)
+def test_of_two_runs_to_one_target_one_is_refused(subjects, tmp_path, figures, name, fault):
+    """100 rounds in all."""
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
 
@@ -350,7 +378,7 @@ def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, 
     try:
         refused = again(case)
         assert refused.returncode == 3
-        assert "another panicdb run is making this target" in refused.stderr
+        assert "another panicdb run is making this target\n" in refused.stderr, "who locked it is gone"
     finally:
         os.kill(child, signal.SIGCONT)
     deadline = time.monotonic() + LONGEST_ORPHAN

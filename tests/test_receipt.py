@@ -80,6 +80,8 @@ def test_a_receipt_says_what_was_done(exported):
         "empty": {"model": 1},
         "violations_kept": {},
         "checks": ["revision", "schema", "rows", "foreign keys", "sequences"],
+        "merged": [],
+        "before": [],
     }
     assert receipt.rows == 5
 

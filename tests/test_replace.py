@@ -22,7 +22,6 @@ from panicdb import commands
 from panicdb.errors import CheckFailedError, TargetError
 
 quick = pytest.mark.quick
-fault = pytest.mark.fault
 
 DONE, REFUSED, FAILED, INTERRUPTED = 0, 3, 4, 130
 ROWS = 300
@@ -116,7 +115,7 @@ def replace_by_api(room, **options):
 
 
 @quick
-@fault(30)
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("reading", ["idle", "in a transaction", "in the middle of a result"])
 def test_an_open_reader_keeps_the_old_rows(room, cli, reading):
     with closing(sqlite3.connect(room.target, isolation_level=None)) as reader:
@@ -135,7 +134,7 @@ def test_an_open_reader_keeps_the_old_rows(room, cli, reading):
 
 
 @quick
-@fault(30)
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("mode", ["DELETE", "TRUNCATE", "PERSIST", "MEMORY", "OFF"])
 def test_a_writer_with_the_old_file_open_can_not_spoil_the_new_one(room, cli, mode):
     """SQLite refuses where it would make a journal of the name that is now another file's. Without one it writes to
@@ -158,7 +157,7 @@ def test_a_writer_with_the_old_file_open_can_not_spoil_the_new_one(room, cli, mo
 
 
 @quick
-@fault(30)
+@pytest.mark.fault(30)
 def test_a_writer_at_work_is_waited_for_and_then_the_run_refused(room, cli):
     before = room.files()
     with closing(sqlite3.connect(room.target, isolation_level=None)) as writer:
@@ -175,7 +174,7 @@ def test_a_writer_at_work_is_waited_for_and_then_the_run_refused(room, cli):
     assert room.is_replaced()
 
 
-@fault(30)
+@pytest.mark.fault(30)
 def test_a_writer_that_ends_in_time_is_waited_for(room):
     writer = at_work(room.target, "BEGIN IMMEDIATE; UPDATE run SET note = 'written'", "sleep", seconds=0.8)
     replace_by_api(room, timeout=20)
@@ -205,7 +204,7 @@ print(reads, contents)
 """
 
 
-@fault(30)
+@pytest.mark.fault(30)
 @pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.prove)])
 def test_there_is_no_moment_without_a_complete_target(room, tmp_path, record_property, rounds):
     """Whoever opens it finds all rows, and all of one content."""
@@ -266,7 +265,7 @@ def logged_room(room):
     return room
 
 
-@fault(31)
+@pytest.mark.fault(31)
 def test_the_log_of_a_killed_writer_goes_with_the_old_file(logged_room, cli):
     copied = logged_room.folder.parent / "copied.db"
     for suffix in ("", "-wal"):
@@ -276,7 +275,7 @@ def test_the_log_of_a_killed_writer_goes_with_the_old_file(logged_room, cli):
     assert logged_room.is_replaced()
 
 
-@fault(31)
+@pytest.mark.fault(31)
 def test_a_log_that_nobody_has_open_goes_with_the_old_file(room, cli):
     """As a copy of all three files of a database in use has it, the index of the log included."""
     copied = {}
@@ -291,7 +290,7 @@ def test_a_log_that_nobody_has_open_goes_with_the_old_file(room, cli):
     assert room.is_replaced()
 
 
-@fault(31)
+@pytest.mark.fault(31)
 @pytest.mark.parametrize("doing", ["nothing", "reading", "writing"])
 def test_a_target_in_wal_mode_that_somebody_has_open_is_refused(room, cli, doing):
     """Its log can't be taken from them: the old file, its log and its mode stay, and the connection goes on."""
@@ -320,7 +319,7 @@ def test_a_target_in_wal_mode_that_somebody_has_open_is_refused(room, cli, doing
     assert room.is_replaced()
 
 
-@fault(31)
+@pytest.mark.fault(31)
 def test_the_hot_journal_of_a_killed_writer_goes_with_the_old_file(room, cli):
     """Its old pages are those of the old file: SQLite would roll back the new one with them."""
     script = "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN; UPDATE run SET note = 'half written'"
@@ -332,7 +331,7 @@ def test_the_hot_journal_of_a_killed_writer_goes_with_the_old_file(room, cli):
     assert room.is_replaced()
 
 
-@fault(31)
+@pytest.mark.fault(31)
 @pytest.mark.parametrize(("mode", "left"), [("PERSIST", range(512, 100_000)), ("TRUNCATE", range(1))])
 def test_a_dead_journal_goes_with_the_old_file(room, cli, mode, left):
     execute(room.target, f"PRAGMA journal_mode = {mode}; UPDATE run SET note = 'changed'")
@@ -632,7 +631,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-@fault(6)
+@pytest.mark.fault(6)
 def test_no_room_for_the_new_one_leaves_the_old_one(room):
     limit = room.target.stat().st_size // 2
     command = [sys.executable, "-c", LIMITED, str(limit), str(SCRIPT), *room.arguments()]
@@ -643,7 +642,7 @@ def test_no_room_for_the_new_one_leaves_the_old_one(room):
     assert "target.db" in done.stderr
 
 
-@fault(4)
+@pytest.mark.fault(4)
 def test_a_log_comes_back_where_the_exchange_fails(logged_room, tmp_path):
     """The old file had to leave the mode WAL for it; its rows are those of the log."""
     failing = [
@@ -664,7 +663,7 @@ def test_a_log_comes_back_where_the_exchange_fails(logged_room, tmp_path):
     assert sorted(os.listdir(logged_room.folder)) == ["source.db", "target.db", "target.db.receipt.json"]
 
 
-@fault(26)
+@pytest.mark.fault(26)
 def test_a_signal_during_the_build_leaves_the_old_one(room):
     costly = "CHECK (length(hex(zeroblob(100000 + lab))) > 0)"  # makes each row take a third of a millisecond
     more = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)"
@@ -693,7 +692,7 @@ def test_a_signal_during_the_build_leaves_the_old_one(room):
 # More than one
 
 
-@fault(29)
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.prove)])
 def test_racing_replacements_leave_one_complete_target(room, record_property, rounds):
     """The one that comes while the other is at work is refused; if it comes later, it replaces what is new already."""

@@ -94,6 +94,7 @@ def test_a_file_in_another_encoding_is_read(history):
 
 
 @pytest.mark.quick
+@pytest.mark.fault(17)
 def test_branches_merges_and_heads(history):
     read = read_history(
         history(
@@ -193,11 +194,13 @@ def test_only_revisions_spelled_in_full_are_known(history, rows, known):
         ({"alembic_version": ("e5894a7b84f3", "ffff")}, "no known history has revision e5894a7b84f3, ffff"),
     ],
 )
+@pytest.mark.fault(18)
 def test_why_no_history_is_found(tables, reason):
     assert find_history(Catalog({}, (), tables)) == (None, reason)
 
 
 @pytest.mark.quick
+@pytest.mark.fault(18)
 def test_the_bundled_history_is_found_under_any_name_of_its_version_table():
     history, reason = find_history(Catalog({}, (), {"my_versions": ("d498e961c89f",)}))
     assert history == bundled_history()
@@ -240,6 +243,7 @@ def test_a_history_is_run_up_to_the_revision_that_is_asked_for(history, run):
     assert query(made, "SELECT name FROM sqlite_master WHERE name IN ('lab', 'run')") == [("lab",)]
 
 
+@pytest.mark.fault(17)
 def test_several_heads_are_reached_together(history, run):
     location = history(
         good=GOOD,

@@ -117,6 +117,7 @@ def alive(pid):
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 @pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.fault(26)
 def test_a_signal_ends_a_run_within_a_second(sources, tmp_path, phase, number):
     arguments, step = PHASES[phase]
     source, folder = sources[phase], tmp_path / "out"
@@ -136,6 +137,7 @@ def test_a_signal_ends_a_run_within_a_second(sources, tmp_path, phase, number):
     assert (source.read_bytes(), sorted(os.listdir(source.parent))) == (before, beside)
 
 
+@pytest.mark.fault(26)
 def test_control_c_reaches_the_migrations_too(sources, tmp_path):
     """A terminal sends SIGINT to the whole group: the child's own end must not be taken for a failed migration."""
     with exporting(sources["migrations"], tmp_path / "out", ["--all"]) as process:
@@ -148,6 +150,7 @@ def test_control_c_reaches_the_migrations_too(sources, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(26)
 def test_a_long_statement_over_many_plain_rows_is_ended(tmp_path):
     """No trick: 600,000 rows, some 60 MB, copied by key in one INSERT."""
     wide = "CREATE TABLE item (id INTEGER PRIMARY KEY, root_id INTEGER REFERENCES root (id), note BLOB);"
@@ -162,6 +165,7 @@ def test_a_long_statement_over_many_plain_rows_is_ended(tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(7, 26)
 def test_waiting_for_a_lock_is_ended(tmp_path):
     source = make(tmp_path, "locked.db", ROOTS)
     with closing(sqlite3.connect(source, isolation_level=None)) as holder:
@@ -177,6 +181,7 @@ def test_waiting_for_a_lock_is_ended(tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(26)
 def test_what_was_ignored_from_the_start_stays_ignored(sources, tmp_path):
     """`nohup` means what it says."""
     program = ("sh", "-c", "trap '' HUP; exec \"$@\"", "sh", SCRIPT)
@@ -209,6 +214,7 @@ HOPELESS = {
 
 
 @pytest.mark.parametrize("case", HOPELESS)
+@pytest.mark.fault(26)
 def test_a_second_signal_ends_at_once(sources, tmp_path, case):
     """Where the first can't work. What it leaves behind, the next run removes."""
     program, arguments, step = HOPELESS[case]

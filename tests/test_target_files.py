@@ -192,6 +192,7 @@ CREATE TRIGGER new_lab INSTEAD OF INSERT ON labs BEGIN INSERT INTO lab (name) VA
 
 @pytest.mark.quick
 @pytest.mark.parametrize("choice", [{}, {"root": "lab", "all_roots": True}], ids=["clone", "export"])
+@pytest.mark.fault(34)
 def test_triggers_do_not_fire_during_the_load_and_work_afterwards(make_db, copy, choice):
     target = copy(make_db(TRIGGERS), **choice)
     assert query(target, "SELECT * FROM log") == []
@@ -454,6 +455,7 @@ INSERT INTO other VALUES (9223372036854775800);
 
 @pytest.mark.quick
 @pytest.mark.parametrize("choice", [{}, {"root": "lab", "roots": ["5"]}], ids=["clone", "export"])
+@pytest.mark.fault(35)
 def test_counters_continue_where_the_source_stands(make_db, copy, choice):
     source = make_db(COUNTED)
     target = copy(source, **choice)
@@ -465,6 +467,7 @@ def test_counters_continue_where_the_source_stands(make_db, copy, choice):
 
 @pytest.mark.quick
 @pytest.mark.parametrize("value", ["NULL", "'abc'", "'12'", "3.7"])
+@pytest.mark.fault(35)
 def test_odd_counters_do_what_they_did(make_db, copy, value):
     source = make_db(f"{COUNTED} UPDATE sqlite_sequence SET seq = {value} WHERE name = 'lab';")
     target = copy(source)
@@ -478,6 +481,7 @@ def test_odd_counters_do_what_they_did(make_db, copy, value):
 
 @pytest.mark.quick
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+@pytest.mark.fault(22)
 def test_values_arrive_byte_for_byte(make_db, copy, encoding):
     source = make_db(f"""
         PRAGMA encoding = '{encoding}';
@@ -550,6 +554,7 @@ def test_an_id_that_is_no_valid_text_is_not_found(make_db, cli, tmp_path):
 
 
 @pytest.mark.quick
+@pytest.mark.fault(8)
 def test_committed_rows_of_a_write_ahead_log_come_along_and_others_do_not(tmp_path):
     folder = tmp_path / "source"
     folder.mkdir()
@@ -572,6 +577,7 @@ def test_committed_rows_of_a_write_ahead_log_come_along_and_others_do_not(tmp_pa
 
 
 @pytest.mark.quick
+@pytest.mark.fault(8)
 def test_a_source_in_rollback_mode_is_free_as_soon_as_its_rows_are_read(make_db, tmp_path):
     source, target = make_db(ROOM), tmp_path / "target.db"
     written = []
@@ -703,6 +709,7 @@ def test_a_column_without_a_name_is_refused(make_db, tmp_path):
 
 @pytest.mark.quick
 @pytest.mark.parametrize("choice", [{}, {"root": "lab", "roots": ["1"]}], ids=["clone", "export"])
+@pytest.mark.fault(34)
 def test_rows_that_are_older_than_their_columns(make_db, copy, choice):
     """A column that ALTER TABLE added is not stored in the rows that were there: they show its default."""
     source = make_db(f"""
@@ -781,6 +788,7 @@ EXPERIMENT = """INSERT INTO experimentconfig (id, networks, seeds, prompts, embe
     VALUES ('{0}', '[]', '[]', '[]', '[]', 10)"""
 
 
+@pytest.mark.fault(17)
 def test_a_source_at_an_older_revision_gives_a_target_at_that_revision(tmp_path, copy):
     revision = "d498e961c89f"
     source = migrated(tmp_path / "old", revisions.bundled_history(), revision)
@@ -793,6 +801,7 @@ def test_a_source_at_an_older_revision_gives_a_target_at_that_revision(tmp_path,
     assert query(target, "SELECT count(*) FROM sqlite_master WHERE name = 'persistencediagram'") == [(0,)]
 
 
+@pytest.mark.fault(19)
 def test_a_schema_that_drifted_from_the_bundled_history_is_copied_and_said(experiments_db, tmp_path, cli):
     source, target = tmp_path / "source.db", tmp_path / "target.db"
     shutil.copy(experiments_db, source)
@@ -816,6 +825,7 @@ def test_a_schema_that_drifted_from_the_bundled_history_is_copied_and_said(exper
     }
 
 
+@pytest.mark.fault(19)
 def test_a_schema_that_differs_only_in_a_name_is_migrated_and_the_difference_said(experiments_db, tmp_path):
     source, target = tmp_path / "source.db", tmp_path / "target.db"
     shutil.copy(experiments_db, source)
@@ -827,6 +837,7 @@ def test_a_schema_that_differs_only_in_a_name_is_migrated_and_the_difference_sai
     ]
 
 
+@pytest.mark.fault(18)
 def test_an_unknown_revision_copies_the_schema_with_its_version_row(experiments_db, tmp_path, copy):
     source = tmp_path / "source.db"
     shutil.copy(experiments_db, source)
@@ -892,6 +903,7 @@ def seeding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return source
 
 
+@pytest.mark.fault(14)
 def test_rows_that_migrations_insert_are_cleared_before_an_export(seeding, copy):
     target = copy(seeding, root="lab", all_roots=True)
     told = receipt(target)["schema"]
@@ -904,6 +916,7 @@ def test_rows_that_migrations_insert_are_cleared_before_an_export(seeding, copy)
     assert query(target, "SELECT name FROM kind") == [("DRY",), ("NEW",)]
 
 
+@pytest.mark.fault(14)
 def test_rows_that_migrations_insert_are_cleared_before_a_clone(seeding, copy):
     target = copy(seeding)
     assert receipt(target)["schema"]["method"] == "migrations"
@@ -911,6 +924,7 @@ def test_rows_that_migrations_insert_are_cleared_before_a_clone(seeding, copy):
         assert stored(target, table) == stored(seeding, table)
 
 
+@pytest.mark.fault(18)
 def test_a_history_that_fails_on_an_empty_database_is_told_and_the_schema_copied(seeding, copy):
     revision = seeding.parent.parent / "history" / "versions" / "seeds.py"
     revision.write_text(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import panicdb as package
-from panicdb.errors import PanicDBError, UsageError
+from panicdb.errors import PanicDBError, UsageError, check_file_name, redacted
 
 if TYPE_CHECKING:
     from panicdb.values import Monitor
@@ -52,9 +52,15 @@ class PanicGroup(click.Group):
             _say("error: interrupted")
             ctx.exit(130)
         except MemoryError:
-            _say("error: out of memory")
+            _say("error: out of memory\nhint: end other programs; a few copies of the largest row must fit")
             ctx.exit(4)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            # An address may stand where a command belongs, and be repeated. To type checkers a message is final.
+            vars(error)["message"] = redacted(error.message)
+            error.args = (error.message,)
+            error.__cause__ = error.__context__ = None  # what failed to read a number repeats it
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
@@ -212,12 +218,23 @@ _REPLACE = click.option(
 )
 
 
-def _receipt(function: Function) -> Function:
-    """Add the options that say where the receipt goes."""
-    function = click.option("--no-receipt", is_flag=True, help="Write no receipt.")(function)
-    return click.option(
-        "--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."
-    )(function)
+def _making(function: Function) -> Function:
+    """Add the options of commands that make a target."""
+    options = [
+        click.option("--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."),
+        click.option("--no-receipt", is_flag=True, help="Write no receipt."),
+        click.option("--spool", is_flag=True, help=SPOOL_HELP),
+        click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+SPOOL_HELP = (
+    "Copy the source aside first, so that its writers wait no longer than that takes, in rollback-journal mode. "
+    "Needs room for all of it beside TARGET."
+)
 
 
 @click.group(
@@ -243,8 +260,7 @@ def panicdb() -> None:
 @_selection
 @_MERGE
 @_REPLACE
-@_receipt
-@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_making
 @_common
 def export(
     source: str,
@@ -261,29 +277,15 @@ def export(
     """
     from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
-    receipt, timeout = _receipt_choice(options), options.pop("timeout")
-    existing = _existing_choice(options)
+    making = {"receipt": _receipt_choice(options), "spool": options.pop("spool")}
+    shared = {"existing": _existing_choice(options), "timeout": options.pop("timeout")}
     choice = _choice(ids, options)
+    origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
-            done: Any = commands.plan(
-                _address(source, "SOURCE"),
-                target=_address(target, "TARGET"),
-                existing=existing,
-                timeout=timeout,
-                monitor=monitor,
-                **choice,
-            )
+            done: Any = commands.plan(origin, target=goal, monitor=monitor, **shared, **choice)
         else:
-            done = commands.export(
-                _address(source, "SOURCE"),
-                _address(target, "TARGET"),
-                existing=existing,
-                receipt=receipt,
-                timeout=timeout,
-                monitor=monitor,
-                **choice,
-            )
+            done = commands.export(origin, goal, monitor=monitor, **shared, **making, **choice)
     output.show(done)
 
 
@@ -298,8 +300,7 @@ def export(
     help="What to do if foreign keys lead nowhere in the source.",
 )
 @_REPLACE
-@_receipt
-@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing.")
+@_making
 @_common
 def clone(
     source: str,
@@ -313,28 +314,18 @@ def clone(
     """Copy every row of every ordinary table into a new database."""
     from panicdb import commands  # noqa: PLC0415
 
-    receipt, timeout, existing = _receipt_choice(options), options["timeout"], _existing_choice(options)
+    making = {"receipt": _receipt_choice(options), "spool": options["spool"]}
+    shared = {
+        "violations": violations,
+        "existing": _existing_choice(options),
+        "timeout": options["timeout"],
+    }
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
-            done: Any = commands.plan_clone(
-                origin,
-                target=goal,
-                violations=violations,
-                existing=existing,
-                timeout=timeout,
-                monitor=monitor,
-            )
+            done: Any = commands.plan_clone(origin, target=goal, monitor=monitor, **shared)
         else:
-            done = commands.clone(
-                origin,
-                goal,
-                violations=violations,
-                existing=existing,
-                receipt=receipt,
-                timeout=timeout,
-                monitor=monitor,
-            )
+            done = commands.clone(origin, goal, monitor=monitor, **shared, **making)
     output.show(done)
 
 
@@ -453,6 +444,7 @@ def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
 
 
 def _read_ids(file: str) -> list[str]:
+    check_file_name(file)
     try:
         with click.open_file(file, encoding="utf-8") as stream:
             found = [line.strip() for line in stream if line.strip()]
@@ -495,6 +487,6 @@ def _printable(text: str) -> str:
 def _say(text: str) -> None:
     """Print a message on standard error, if that is still there."""
     try:
-        click.echo(text, err=True)
+        click.echo(redacted(text), err=True)
     except OSError:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays for the exit

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from panicdb import closure as closures
 from panicdb import databases, merge, planner, profiles, revisions, transfer, verification
-from panicdb.backends.base import Place, Snapshot
+from panicdb.backends.base import Place, Snapshot, Staging
 from panicdb.closure import Closure
-from panicdb.errors import CheckFailedError, SelectionError, UsageError
+from panicdb.errors import CheckFailedError, SelectionError, UsageError, check_file_name
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, extend_receipt, read_selections, write_receipt
@@ -84,6 +84,7 @@ def export(
     target: str,
     *,
     existing: Existing = "refuse",
+    spool: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -94,23 +95,24 @@ def export(
 
     Opens `source` for reading only, writes `target` in one visible step, and its receipt beside it (`receipt`: False
     for none, or a path). A target that exists is refused, unless `existing` is `merge` (what it lacks is inserted in
-    one transaction) or `replace` (the finished copy takes its place). `timeout` bounds waiting for locks, in seconds.
-    Returns the receipt.
+    one transaction) or `replace` (the finished copy takes its place). With `spool` the source is copied aside first,
+    and read no longer than that takes. `timeout` bounds waiting for locks, in seconds. Returns the receipt.
 
     Raises UsageError, RefusedError and its kin before anything is written, ConflictError among them: a row to be merged
     has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
     published.
     """
-    run = _Run(monitor or Monitor(progress), timeout, receipt, existing)
+    run = _Run(monitor or Monitor(progress), timeout, receipt, existing, spool)
     return _export(source, target, selection_from(choice), run)
 
 
-def clone(
+def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     source: str,
     target: str,
     *,
     violations: Violations = "refuse",
     existing: Existing = "refuse",
+    spool: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -121,7 +123,7 @@ def clone(
     `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
     _check_clone(violations, existing)
-    run = _Run(monitor or Monitor(progress), timeout, receipt, existing)
+    run = _Run(monitor or Monitor(progress), timeout, receipt, existing, spool)
     places = _locate(source, target, run)
     with _opened(places, run) as session:
         graph = build_graph(session.snapshot.catalog, Selection())
@@ -271,6 +273,7 @@ class _Run:
     timeout: float
     receipt: bool | str = True
     existing: Existing = "refuse"
+    spool: bool = False
 
 
 @dataclass(frozen=True)
@@ -284,16 +287,25 @@ class _Places:
 
 @dataclass(frozen=True)
 class _Session:
-    """What a transfer holds open: the source, and a process that may have to run migrations."""
+    """What a transfer holds open: the source, and a process that may have to run migrations.
+
+    The private place beside the target, too, if the source was spooled there; else that is made once there is a plan.
+    """
 
     snapshot: Snapshot
     replayer: Replayer
     places: _Places
     run: _Run
+    staging: Staging | None
 
     @property
     def monitor(self) -> Monitor:
         return self.run.monitor
+
+    def staged(self) -> AbstractContextManager[Staging]:
+        if self.staging is not None:
+            return nullcontext(self.staging)
+        return databases.stage_target(self.places.target, monitor=self.monitor)
 
 
 def _export(source: str, target: str, selection: Selection, run: _Run) -> Receipt:
@@ -310,10 +322,11 @@ def _locate(source: str, target: str, run: _Run) -> _Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
     named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
-    receipt = None if named is None else os.path.abspath(named)
-    checked = receipt if run.receipt else None
-    exists = databases.check_target(goal, origin, checked, run.existing)
-    return _Places(origin, goal, receipt, exists)
+    if named is not None:
+        check_file_name(named)
+        named = os.path.abspath(named)
+    exists = databases.check_target(goal, origin, named if run.receipt else None, run.existing)
+    return _Places(origin, goal, named, exists)
 
 
 def _locate_source(source: str, target: str | None, run: _Run) -> tuple[Place, Place | None]:
@@ -335,18 +348,24 @@ def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run, number: i
 
 @contextmanager
 def _opened(places: _Places, run: _Run) -> Iterator[_Session]:
-    with (
-        databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor) as snapshot,
-        revisions.stand_by(snapshot.catalog) as replayer,
-    ):
-        yield _Session(snapshot, replayer, places, run)
+    migrates = not (places.exists and run.existing == "merge")
+    with ExitStack() as stack:
+        staging = None
+        if run.spool:
+            staging = stack.enter_context(databases.stage_target(places.target, monitor=run.monitor))
+            opening = staging.spool(places.source, timeout=run.timeout)
+        else:
+            opening = databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor)
+        snapshot = stack.enter_context(opening)
+        replayer = stack.enter_context(revisions.stand_by(snapshot.catalog if migrates else None))
+        yield _Session(snapshot, replayer, places, run, staging)
 
 
 def _carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: _Session) -> Receipt:
     """Build aside, load, check, publish: nothing is visible before the last line."""
     snapshot, places, monitor = session.snapshot, session.places, session.monitor
     expected = verification.expect(snapshot, decided, graph)
-    with databases.stage_target(places.target, monitor=monitor) as staging:
+    with session.staged() as staging:
         built = transfer.build_schema(decided, snapshot, staging, session.replayer, monitor)
         transfer.load_rows(decided, closure, snapshot, staging, monitor)
         monitor.report(Progress("checking"))
@@ -422,9 +441,11 @@ def _expectation(snapshot: Snapshot, selections: Sequence[Selection | None], run
 
 
 def _recorded_selections(places: _Places, receipt: str | None) -> tuple[Selection | None, ...]:
-    beside = receipt or places.target.backend.receipt_path(places.target)
-    found = beside is not None and (receipt is not None or os.path.isfile(beside))
-    return read_selections(beside) if beside is not None and found else ()
+    if receipt is not None:
+        check_file_name(receipt)
+        return read_selections(receipt)
+    beside = places.target.backend.receipt_path(places.target)
+    return read_selections(beside) if beside is not None and os.path.isfile(beside) else ()
 
 
 def _check_clone(violations: Violations, existing: Existing) -> None:

@@ -18,7 +18,43 @@ A message says what was found and what was wanted, in lower case and without a f
 next. Neither ever holds a password or a row's value; keys may appear.
 """
 
+import os
+import re
 from typing import ClassVar
+
+_PATTERNS = (
+    (re.compile(r"(:/+)[^\n]*@"), r"\1***@"),  # to the last @: a password may hold any character
+    (re.compile(r"(://)[^\s/]*:[^\s/]*"), r"\1***"),
+    (re.compile(r"[^\s/:'\"]+:[^\s/'\"]+@"), "***@"),
+    (re.compile(r"(://[^\s?]*\?)[^\s'\"]+"), r"\1***"),
+    (
+        re.compile(r"(?i)(\b(?:password|passwd|pwd|passphrase)\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)"),
+        r"\1***",
+    ),
+)
+_SECRETIVE = re.compile(
+    r"/*[^/]*:.*@|[^./][^/]*//[^/]*:.*@|[^./][^/]*:/|.*\b(?:password|passwd|pwd|passphrase)\s*=",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def redacted(text: str) -> str:
+    """Take out what may be a password: users and queries of addresses, and what stands after `password=`."""
+    for pattern, shown in _PATTERNS:
+        text = pattern.sub(shown, text)
+    return text
+
+
+def check_file_name(path: str) -> None:
+    """Refuse to take a mistyped address for a file's name: messages and receipts name files. Raises UsageError.
+
+    A file that is there is what its name says.
+    """
+    if _SECRETIVE.match(path) and not os.path.lexists(path):
+        raise UsageError(
+            "this looks like an address with a password in it, not like the name of a file",
+            hint="a URL, or the path of a file; ./FILE if the file's name has a colon and an @",
+        )
 
 
 class PanicDBError(Exception):
@@ -27,9 +63,9 @@ class PanicDBError(Exception):
     exit_code: int = 4
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = redacted(message)
+        self.hint = hint if hint is None else redacted(hint)
+        super().__init__(self.message)
 
 
 class UsageError(PanicDBError, ValueError):

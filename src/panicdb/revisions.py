@@ -100,9 +100,9 @@ def find_history(catalog: Catalog) -> tuple[History | None, str]:
 
 
 @contextmanager
-def stand_by(catalog: Catalog) -> Iterator["Replayer"]:
+def stand_by(catalog: Catalog | None) -> Iterator["Replayer"]:
     """Give what replays histories; where one is known its child starts now, and imports while others work."""
-    history, _ = find_history(catalog)
+    history = find_history(catalog)[0] if catalog is not None else None
     with closing(Replayer()) as replayer:
         if history is not None:
             replayer.start()

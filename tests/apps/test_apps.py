@@ -246,3 +246,19 @@ def test_an_application_sees_no_difference_in_a_clone(request, tmp_path, name):
 
     for number in (1, 2, 3):
         assert application.ask("check", target, number) == look_at_source(application, number)
+
+
+@pytest.mark.parametrize(("name", "root"), [("mlflow", "experiments"), ("optuna", "studies")])
+def test_an_application_finds_what_was_merged_one_after_the_other(request, tmp_path, name, root):
+    application = request.getfixturevalue(name)
+    target = tmp_path / "merged.db"
+    for number in (1, 2, 3, 1):
+        panicdb(
+            "export", application.database, target, "--root", root, str(number), "--merge", folder=tmp_path
+        )
+        verify(application.database, target, tmp_path)
+    print(Subset(application.database, target).figures(f"{name}, three merged"))
+
+    for number in (1, 2, 3):
+        shown = application.ask("check", target, number)["shown"]
+        assert shown == look_at_source(application, number)["shown"]

@@ -145,6 +145,10 @@ class Staging(ABC):
     """About the bytes that the target will take; for messages only."""
 
     @abstractmethod
+    def spool(self, source: Place, *, timeout: float) -> AbstractContextManager[Snapshot]:
+        """Take a private copy of `source` and give a snapshot of that, shown as the source: which is free again."""
+
+    @abstractmethod
     def prepare(self, snapshot: Snapshot) -> None:
         """Make an empty database with the physical settings of the source (for a replay of migrations)."""
 

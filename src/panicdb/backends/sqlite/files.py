@@ -9,13 +9,14 @@ from urllib.parse import quote, unquote, urlsplit
 
 import sqlalchemy as sa
 
-from panicdb.errors import PanicDBError, SourceError, TransferError, UsageError
+from panicdb.errors import PanicDBError, SourceError, TransferError, UsageError, check_file_name
 
 SIDECARS = ("-wal", "-shm", "-journal")
 OLDEST_SQLITE = (3, 37, 0)
 """`PRAGMA table_list`, which tells shadow tables and STRICT apart, is in SQLite since this release."""
 
 _ADDITION = re.compile(r"(no such|unknown) (module|collation sequence|function|tokenizer)\b")
+_UNSAFE = re.compile(r"unsafe use of (.+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 
 
@@ -32,6 +33,7 @@ def path_of(text: str) -> str:
         raise UsageError("an in-memory database can't be a source or a target", hint="name a file")
     if "\0" in path:
         raise UsageError("a file name can't hold a NUL character", hint="check the name")
+    check_file_name(path)
     return path
 
 
@@ -40,10 +42,10 @@ def _path_of_url(text: str) -> str:
         url = sa.make_url(text)
         database = url.database or ""
         path = unquote(urlsplit(database).path) if database.startswith("file:") else database
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise UsageError(
-            "this is no URL that SQLAlchemy understands", hint="sqlite:///FILE, or just FILE"
-        ) from error
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is None:  # raised here, so that no error that repeats the text is in the chain
+        raise UsageError("this is no URL that SQLAlchemy understands", hint="sqlite:///FILE, or just FILE")
     in_memory = path != database and (url.query.get("mode") == "memory" or url.query.get("vfs") == "memdb")
     return ":memory:" if in_memory else path
 
@@ -112,11 +114,20 @@ def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
             f"{path}: {error}",
             hint="only the application that made the database has it: panicdb knows what SQLite alone knows",
         )
+    unsafe = _UNSAFE.search(str(error))
+    if unsafe is not None:
+        return SourceError(
+            f"{path}: its schema calls {unsafe[1]}, and what a file calls is not run",
+            hint="remove what calls it from a copy of the database first",
+        )
     name = error_name(error)
     for prefix, (kind, text, hint) in _EXPLANATIONS.items():
         if name.startswith(prefix):
             return kind(f"{path}: {text}", hint=hint)
-    return TransferError(f"{path}: {doing} failed: {error}")
+    return TransferError(
+        f"{path}: {doing} failed: {error}",
+        hint="`sqlite3 FILE 'PRAGMA integrity_check'` tells whether the source is sound; if so, please report this",
+    )
 
 
 _WAL_IN_CLOSED_DIRECTORY = (

@@ -3,8 +3,8 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any
@@ -24,6 +24,7 @@ from panicdb.backends.base import (
 )
 from panicdb.backends.sqlite import files, load, private, publish
 from panicdb.backends.sqlite.snapshot import LOCK_RETRY_SECONDS, AttachedSnapshot, SQLiteSnapshot
+from panicdb.backends.sqlite.spool import SpooledSnapshot
 from panicdb.backends.sqlite.virtual import Way, read_virtual_tables
 from panicdb.errors import PanicDBError, RefusedError, TargetError, TransferError
 from panicdb.values import Monitor, quote_name
@@ -132,7 +133,7 @@ class SQLiteMerging(Merging):
         statement = (
             sa.select(*(value_of(step, name) for name in key.columns))
             .select_from(rows_of(step))
-            .where(*self._absent(step), sa.not_(_all_null(keys, step)))
+            .where(*self._absent(step), sa.not_(_unkeyed(keys, step)))
             .limit(LISTED)
         )
         rows = self._connection.execute(statement).all()
@@ -165,7 +166,7 @@ class SQLiteMerging(Merging):
         keys = self._keys_of(step)
         if any(key.never_null for key in keys):
             return 0, 0
-        unkeyed = self._count(rows_of(step), _all_null(keys, step))
+        unkeyed = self._count(rows_of(step), _unkeyed(keys, step))
         return unkeyed, self._count(self._surplus(step).subquery()) if unkeyed else 0
 
     # Inserting
@@ -196,7 +197,7 @@ class SQLiteMerging(Merging):
         always = any(key.never_null for key in keys)
         values = [value_of(step, name) for name in step.entry.stored]
         order = [step.source.c[name] for name in step.entry.identity] if step.keys is None else []
-        keyed = [] if always or not keys else [sa.not_(_all_null(keys, step))]
+        keyed = [] if always or not keys else [sa.not_(_unkeyed(keys, step))]
         if keys and not overlap.present:
             yield sa.select(*values).select_from(rows_of(step)).where(*keyed).order_by(*order)
         elif keys and step.entry.identity:
@@ -240,10 +241,9 @@ class SQLiteMerging(Merging):
             sa.literal(0).label("incoming"),
             *(there.c[name].label(f"v{number}") for number, name in enumerate(names)),
         )
-        without_key = [sa.and_(*(sa.or_(*(there.c[n].is_(None) for n in key.columns)) for key in keys))]
         both = sa.union_all(
-            ours.select_from(rows_of(step)).where(_all_null(keys, step)),
-            theirs.where(*(without_key if keys else [])),
+            ours.select_from(rows_of(step)).where(_unkeyed(keys, step)),
+            theirs.where(_all_null(keys, there.c.__getitem__)),
         ).subquery("both")
         alike = [part for number in range(len(names)) for part in self._snapshot.alike(both.c[f"v{number}"])]
         counted = sa.select(
@@ -375,7 +375,7 @@ def join(
 ) -> Iterator[SQLiteMerging]:
     """Attach a target that exists to the snapshot's connection; with `writing` it is locked, and so is its name."""
     assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - refused before where the source is of another engine
-    with private.hold(place) if writing else _nothing_held() as (directory, _lock):
+    with _held(place, snapshot) if writing else nullcontext("") as directory:
         merging = SQLiteMerging(place, snapshot, directory, monitor, timeout)
         try:
             merging.attach(time.monotonic() + timeout, writing=writing)
@@ -387,8 +387,13 @@ def join(
 
 
 @contextmanager
-def _nothing_held() -> Iterator[tuple[str, int]]:
-    yield "", -1
+def _held(place: Place, snapshot: SQLiteSnapshot) -> Iterator[str]:
+    """A source that was spooled went through the private directory, which is held since then."""
+    if isinstance(snapshot, SpooledSnapshot):
+        yield private.directory_of(place)
+    else:
+        with private.hold(place) as (directory, _lock):
+            yield directory
 
 
 def _matches(key: _Key, step: CopyStep, there: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -407,11 +412,13 @@ def _is_not(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     return negated
 
 
-def _all_null(keys: Sequence[_Key], step: CopyStep) -> sa.ColumnElement[bool]:
-    """Say that every key of the row has a NULL: no key tells it apart from others."""
-    return sa.and_(
-        sa.true(), *(sa.or_(*(value_of(step, name).is_(None) for name in key.columns)) for key in keys)
-    )
+def _unkeyed(keys: Sequence[_Key], step: CopyStep) -> sa.ColumnElement[bool]:
+    """Say that every key of a row of the step has a NULL: no key tells it apart from others."""
+    return _all_null(keys, lambda name: value_of(step, name))
+
+
+def _all_null(keys: Sequence[_Key], value: Callable[[str], sa.ColumnElement[Any]]) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *(sa.or_(*(value(name).is_(None) for name in key.columns)) for key in keys))
 
 
 def _identical(ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from panicdb.backends.base import Place
 from panicdb.backends.sqlite import files
@@ -101,6 +102,7 @@ def _hold(descriptor: int, directory: str, place: Place) -> None:
             f"{place.shown}: {directory} belongs to another user",
             hint="remove it, or choose another directory",
         )
+    os.fchmod(descriptor, 0o700)  # one that was left over may have been opened to others meanwhile
     deadline = time.monotonic() + GRACE_SECONDS
     while True:
         try:
@@ -108,12 +110,30 @@ def _hold(descriptor: int, directory: str, place: Place) -> None:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 raise TargetError(
-                    f"{place.shown}: another panicdb run is making this target",
+                    f"{place.shown}: another panicdb run is making this target{_holder(descriptor)}",
                     hint="wait until it has finished",
                 ) from None
             time.sleep(GRACE_SECONDS / 50)
         else:
             return
+
+
+def _holder(descriptor: int) -> str:
+    """Name the process that holds a lock, where the kernel's table of locks tells; nothing of it is trusted unseen."""
+    status = os.fstat(descriptor)
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    with suppress(OSError, ValueError):
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        for _, kind, _, _, process, file, *_ in map(str.split, lines):
+            if (kind, file) == ("FLOCK", f"{device}:{status.st_ino}") and _has_open(process, status):
+                return f" (process {process})"
+    return ""
+
+
+def _has_open(process: str, status: os.stat_result) -> bool:
+    """The one that locked may be gone, and its child hold on: then nobody is named."""
+    opened = Path("/proc", process, "fd")
+    return any(files.identity(str(each)) == (status.st_dev, status.st_ino) for each in opened.iterdir())
 
 
 def remove_left_over(place: Place) -> None:

@@ -19,6 +19,7 @@ from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
 from panicdb.backends.sqlite.exchange import exchange
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
+from panicdb.backends.sqlite.spool import open_spooled
 from panicdb.errors import TargetError, TransferError
 from panicdb.values import Existing, Monitor
 
@@ -45,6 +46,10 @@ class SQLiteStaging(Staging):
         self._source: loading.Source | None = None
         self._later: tuple[loading.SchemaObject, ...] = ()
         self._copied = False
+
+    def spool(self, source: Place, *, timeout: float) -> AbstractContextManager[Snapshot]:
+        """See `Staging`."""
+        return open_spooled(source, self, timeout=timeout, monitor=self._monitor)
 
     def prepare(self, snapshot: Snapshot) -> None:
         """See `Staging`."""
@@ -200,8 +205,7 @@ def publish_receipt(directory: str, shown: str, receipt_path: str) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            shutil.copyfile(draft, receipt_path)
-            _sync(receipt_path)
+            _replace_across(draft, receipt_path)
         _sync(os.path.dirname(receipt_path))
     except OSError as error:
         raise TransferError(
@@ -354,6 +358,17 @@ def _sync(path: str) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _replace_across(path: str, goal: str) -> None:
+    """Put a copy of a file on another file system in the place of one there, durable, and for its owner alone."""
+    draft = os.path.join(os.path.dirname(goal), f".{os.path.basename(goal)}.panicdb")
+    Path(draft).unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    with Path(path).open("rb") as original, os.fdopen(descriptor, "wb") as stream:
+        shutil.copyfileobj(original, stream)
+    _sync(draft)
+    os.replace(draft, goal)
 
 
 def _link(draft: str, target: str, shown: str) -> None:

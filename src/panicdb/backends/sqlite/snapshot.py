@@ -29,7 +29,8 @@ OPCODES_BETWEEN_POLLS = 1_000
 and too seldom to be felt where rows are narrow (about 1 %)."""
 CACHE_KIB = 16_384
 """Per attached file. Rows are read in the order they lie, so a larger cache would only cost memory."""
-LOCK_RETRY_SECONDS = 0.05
+LOCK_RETRY_SECONDS = 0.01
+"""A writer that hardly pauses leaves gaps of milliseconds: seldom asked, a reader would starve."""
 COMPLAINTS_SHOWN = 100
 COMPLAINTS_READ = 2**31 - 1
 """All of them: what is read past is only what SQLite complains of without reason."""
@@ -209,7 +210,8 @@ class SQLiteSnapshot(Snapshot):
         """Say what reading does to writers."""
         if self._reader.pragma("journal_mode") == [("wal",)]:
             return ()
-        return ("the source is in rollback-journal mode: its writers wait while it is read",)
+        waiting = "the source is in rollback-journal mode: its writers wait while it is read"
+        return (f"{waiting}; with --spool only while it is copied aside",)
 
     def size(self) -> int:
         """Return pages in use, in bytes."""
