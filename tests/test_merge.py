@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -473,9 +474,11 @@ def test_a_merge_without_receipt_removes_one_that_no_longer_tells_the_truth(lab)
 @quick
 def test_several_sources_are_named(lab):
     merge("bern")
-    os.link("lab.db", "copy.db")
+    merge("oslo", source=os.path.abspath("lab.db"))
+    assert panicdb.verify("lab.db", "out.db").ok
+    shutil.copy("lab.db", "copy.db")
     merge("oslo", source="copy.db")
-    with pytest.raises(panicdb.PanicDBError, match=r"merged from 2 sources: copy\.db, lab\.db"):
+    with pytest.raises(panicdb.PanicDBError, match=r"merged from 2 sources: .*copy\.db, lab\.db"):
         panicdb.verify("lab.db", "out.db")
 
 

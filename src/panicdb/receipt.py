@@ -173,7 +173,7 @@ def read_selections(path: str) -> tuple[Selection | None, ...]:
             f"{path}: the receipt does not know what the file held before the first merge", hint=_WITHOUT_IT
         )
     sources = sorted({str(part.get("source")) for part in parts})
-    if len(sources) > 1:
+    if len({os.path.realpath(source) for source in sources}) > 1:
         raise SourceError(
             f"{path}: the file was merged from {len(sources)} sources: {', '.join(sources)}", hint=_WITHOUT_IT
         )

@@ -292,9 +292,21 @@ class SQLiteMerging(Merging):
                 publish.draft_receipt(self._directory, receipt)
             except OSError as error:
                 raise self._explain(error) from error
-        self._patiently("COMMIT", time.monotonic() + self._timeout)
+        self._commit()
         if receipt_path is not None:
             publish.publish_receipt(self._directory, self._place.shown, receipt_path)
+
+    def _commit(self) -> None:
+        """A commit that can't be written through may still be found whole by whoever opens the file next."""
+        try:
+            self._patiently("COMMIT", time.monotonic() + self._timeout)
+        except TransferError as error:
+            if not files.error_name(error.__cause__ or error).startswith("SQLITE_IOERR"):
+                raise
+            raise TransferError(
+                f"{error.message}; whether the commit holds is open: the target has its old content, or all of it",
+                hint="look for a failing device; then the same command again adds what is missing, if anything is",
+            ) from error.__cause__
 
     # Help
 
