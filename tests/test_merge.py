@@ -478,7 +478,7 @@ def test_several_sources_are_named(lab):
     assert panicdb.verify("lab.db", "out.db").ok
     shutil.copy("lab.db", "copy.db")
     merge("oslo", source="copy.db")
-    with pytest.raises(panicdb.PanicDBError, match=r"merged from 2 sources: .*copy\.db, lab\.db"):
+    with pytest.raises(panicdb.PanicDBError, match=r"merged from 2 sources: .*lab\.db, copy\.db"):
         panicdb.verify("lab.db", "out.db")
 
 

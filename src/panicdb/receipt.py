@@ -172,8 +172,9 @@ def read_selections(path: str) -> tuple[Selection | None, ...]:
         raise SourceError(
             f"{path}: the receipt does not know what the file held before the first merge", hint=_WITHOUT_IT
         )
-    sources = sorted({str(part.get("source")) for part in parts})
-    if len({os.path.realpath(source) for source in sources}) > 1:
+    spelled = (str(part.get("source")) for part in parts)
+    sources = sorted({os.path.realpath(source): source for source in spelled}.values())
+    if len(sources) > 1:
         raise SourceError(
             f"{path}: the file was merged from {len(sources)} sources: {', '.join(sources)}", hint=_WITHOUT_IT
         )
