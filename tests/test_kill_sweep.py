@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from contextlib import chdir, closing
+from contextlib import chdir, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -370,11 +370,7 @@ def test_of_two_runs_to_a_target_that_exists_one_waits_or_is_refused(subjects, t
 def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, tmp_path):
     """As long as it may still write, even if it is held up, the next run is refused: it would share its files."""
     case = Case(subjects["migrations"], str(tmp_path))
-    run = subprocess.Popen([SCRIPT, *case.subject.arguments()], cwd=case.place, stdout=subprocess.DEVNULL)
-    child = await_migrating_child(run, Path(case.at(DRAFTS), "target.db"))
-    os.kill(child, signal.SIGSTOP)
-    run.kill()
-    run.wait()
+    child = kill_run_and_stop_its_child(case)
     try:
         refused = again(case)
         assert refused.returncode == 3
@@ -389,25 +385,64 @@ def test_the_child_of_a_killed_run_ends_and_nobody_disturbs_it_before(subjects, 
     assert sorted(os.listdir(case.place)) == [SOURCE, TARGET, RECEIPT]
 
 
-def await_migrating_child(run, draft):
-    """Wait until the child of a run has begun to write; return its id."""
+def kill_run_and_stop_its_child(case):
+    """Leave the child of a killed run standing still, with the draft open; return its id."""
+    draft = Path(case.at(DRAFTS), "target.db")
+    for _ in range(20):
+        run = subprocess.Popen([SCRIPT, *case.subject.arguments()], cwd=case.place, stdout=subprocess.DEVNULL)
+        child = await_child_with_open(draft, run)
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGSTOP)
+        run.kill()
+        run.wait()
+        while (state := process_state(child)) not in ("T", "Z", None):
+            time.sleep(0.001)
+        if state == "T" and has_open(child, draft):
+            return child
+        with suppress(ProcessLookupError):  # it was done before the signal came
+            os.kill(child, signal.SIGKILL)
+        while is_alive(child):
+            time.sleep(0.001)
+        for name in (TARGET, RECEIPT):
+            Path(case.at(name)).unlink(missing_ok=True)
+    pytest.fail("no child was caught at its work")
+
+
+def await_child_with_open(draft, run):
     while run.poll() is None:
-        found = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/stat")
-            if is_child(path, run.pid) and draft.is_file() and draft.stat().st_size > 20_000
-        ]
-        if found:
-            return found[0]
-        time.sleep(0.005)
+        for child in children_of(run.pid):
+            if has_open(child, draft):
+                return child
+        time.sleep(0.001)
     pytest.fail("the run ended before its child was seen")
 
 
-def is_child(stat, parent):
+def children_of(process):
+    return [
+        int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if parent_of(stat) == str(process)
+    ]
+
+
+def parent_of(stat):
     try:
-        return stat.read_text().rpartition(")")[2].split()[1] == str(parent)
+        return stat.read_text().rpartition(")")[2].split()[1]
+    except OSError:
+        return None
+
+
+def has_open(process, path):
+    try:
+        return any(os.path.samefile(opened, path) for opened in Path(f"/proc/{process}/fd").iterdir())
     except OSError:
         return False
+
+
+def process_state(process):
+    """Return its letter (T: stopped, Z: ended), or None when it is gone."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
 
 
 def again(case):

@@ -185,6 +185,17 @@ def test_an_option_finds_its_declared_link(graph_of, text, found):
     assert len(graph.links) == 8
 
 
+def test_of_links_with_the_same_columns_the_order_tells_which(make_db):
+    path = make_db(
+        "CREATE TABLE t (a, b, c, d, PRIMARY KEY (a, b),"
+        " FOREIGN KEY (c, d) REFERENCES t (a, b), FOREIGN KEY (d, c) REFERENCES t (a, b))"
+    )
+    with opened(path) as snapshot:
+        for text in ("t.c,d", "t.d,c"):
+            graph = build_graph(snapshot.catalog, Selection(links=(parse_link(f"{text}=stay"),)))
+            assert spelled(graph.policies) == {f"{text}->t.a,b"}
+
+
 @pytest.mark.parametrize(
     "text",
     [

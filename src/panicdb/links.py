@@ -140,8 +140,9 @@ def _find_link(catalog: Catalog, option: LinkOption) -> Link:
     ]
     if option.parent is not None:
         return _find_exact(catalog, option, found, child.name, columns)
-    if len(found) == 1:
-        return found[0]
+    for candidates in ([link for link in found if link.child_columns == columns], found):
+        if len(candidates) == 1:
+            return candidates[0]
     own = [str(link) for link in (found or catalog.links) if link.child == child.name]
     if not found:
         raise SelectionError(
