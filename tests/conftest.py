@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import matrix
+import seeds
 from panicdb.cli import panicdb
 from panicdb.demonstration import make_source
 from panicdb.values import Monitor
@@ -24,6 +25,7 @@ def pytest_configure() -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    seeds.use_seed()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header() -> str:
-    return f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}"
+    return f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}, PANICDB_SEED {seeds.SEED}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import oracle
 import panicdb
 from panicdb import errors
+from seeds import part_of_campaign
 
 SCHEMA = """
 CREATE TABLE team (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT COLLATE NOCASE UNIQUE);
@@ -287,10 +288,10 @@ class Merges(RuleBasedStateMachine):
         }
 
 
-def run(examples, steps, record, met=("merged",)):
+def run(part, examples, steps, record, met=("merged",)):
     Merges.counts.clear()
     run_state_machine_as_test(
-        Merges,
+        part_of_campaign(part, Merges),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
@@ -307,12 +308,11 @@ def run(examples, steps, record, met=("merged",)):
 
 
 def test_some_sequences_of_merges(record_property):
-    run(6, 12, record_property)
+    run("few", 6, 12, record_property)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("part", range(2))
 def test_many_sequences_of_merges(part, record_property):
-    del part  # each draws its own
     met = ("merged", "refused: a conflict", "some rows were there", "nothing was new")
-    run(100, 16, record_property, met)
+    run(part, 100, 16, record_property, met)
