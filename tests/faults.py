@@ -32,7 +32,7 @@ import alembic.command
 import alembic.config  # noqa: F401 - the child that migrates is forked, too: what it imports has to be there
 
 import panicdb
-from panicdb import cli, commands, experiments, render, terminal  # noqa: F401 - as above, for the runs
+from panicdb import cli, commands, databases, experiments, render, terminal  # noqa: F401 - as above, for the runs
 from panicdb.values import Monitor
 
 SOURCE, TARGET, RECEIPT, DRAFTS = "source.db", "target.db", "target.db.receipt.json", ".target.db.panicdb"
@@ -436,6 +436,11 @@ class Case:
         """Put the source there, and the target that is to be met."""
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.subject.folder, self.place)
+        receipt = Path(self.at(RECEIPT))
+        if receipt.exists():  # it was made where the source was before
+            place = databases.locate(self.at(SOURCE))
+            held = json.loads(receipt.read_text(encoding="utf-8"))
+            receipt.write_text(json.dumps({**held, "source_id": place.fingerprint()}), encoding="utf-8")
 
     def run(self, prepare: Callable[[], None] = lambda: None) -> Ended:
         """Run panicdb here."""

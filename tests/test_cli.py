@@ -133,6 +133,7 @@ RECEIPT = {
     "command",
     "created",
     "source",
+    "source_id",
     "target",
     "revisions",
     "schema",

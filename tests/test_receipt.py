@@ -1,6 +1,7 @@
 """Receipts: what they hold, what they never hold, and what is read back from them."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,7 @@ def test_a_receipt_says_what_was_done(exported):
     assert held == receipt.as_dict() == json.loads(receipt.to_json())
     assert held.pop("created").endswith("+00:00")
     assert held.pop("source").endswith("source.db")
+    assert re.fullmatch("[0-9a-f]{16}", held.pop("source_id"))
     assert held == {
         "panicdb_receipt": FORMAT,
         "panicdb_version": panicdb.__version__,

@@ -397,7 +397,10 @@ def _merge(decided: Plan, closure: Closure, session: _Session) -> Receipt:
         after = merge.take_stand(merging.target)
         merge.check(before, after, merged, decided, counters)
         receipt = extend_receipt(
-            _receipt(decided, Built("merge", "the target exists"), places), merged, after.rows, places.receipt
+            _receipt(decided, Built("merge", "the target exists"), places),
+            merged,
+            after.rows,
+            _receipt_beside(places.target) or places.receipt,
         )
         run.monitor.report(Progress("publishing"))
         run.monitor.poll()
@@ -436,16 +439,30 @@ def _expectation(snapshot: Snapshot, selections: Sequence[Selection | None], run
         return verification.expect(snapshot, planner.plan_whole(snapshot, graph, "keep"), graph)
     taken = [_take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
     plans = [planner.plan_subset(snapshot, closure) for closure in taken]
-    expected = verification.expect(snapshot, plans[-1], taken[-1].graph)
-    return expected if len(taken) == 1 else replace(expected, rows=merge.count_union(snapshot, taken, plans))
+    if len(taken) == 1:
+        return verification.expect(snapshot, plans[0], taken[0].graph)
+    expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
+    return replace(expected, rows=merge.count_union(snapshot, taken, plans))
+
+
+def _shared_graph(snapshot: Snapshot, closures_taken: Sequence[Closure]) -> Graph:
+    """Of links that were declared for some parts of a merged file, only those of all parts hold for its rows."""
+    first, *others = (closure.selection.links for closure in closures_taken)
+    shared = tuple(option for option in first if all(option in links for links in others))
+    return build_graph(snapshot.catalog, Selection(links=shared))
 
 
 def _recorded_selections(places: _Places, receipt: str | None) -> tuple[Selection | None, ...]:
     if receipt is not None:
         check_file_name(receipt)
         return read_selections(receipt)
-    beside = places.target.backend.receipt_path(places.target)
-    return read_selections(beside) if beside is not None and os.path.isfile(beside) else ()
+    beside = _receipt_beside(places.target)
+    return () if beside is None else read_selections(beside)
+
+
+def _receipt_beside(target: Place) -> str | None:
+    path = target.backend.receipt_path(target)
+    return path if path is not None and os.path.isfile(path) else None
 
 
 def _check_clone(violations: Violations, existing: Existing) -> None:

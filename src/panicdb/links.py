@@ -183,6 +183,7 @@ def _find_column(table: CatalogTable, name: str) -> str:
 
 def _check_nullable(catalog: Catalog, graph: Graph, link: Link) -> None:
     child = catalog.tables[link.child]
+    stored = {*child.stored, *(column.name for column in child.table.c if column.system)}
     key_columns = {column for key in (child.primary_key, *child.unique_keys) for column in key}
     others = {
         column
@@ -196,6 +197,8 @@ def _check_nullable(catalog: Catalog, graph: Graph, link: Link) -> None:
             if column in key_columns
             else "it is part of another link"
             if column in others
+            else "a key holds a generated column, which may depend on it"
+            if not key_columns <= stored
             else "it is NOT NULL"
             if not child.table.c[column].info["nullable"]
             else "it is generated"

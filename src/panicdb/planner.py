@@ -56,6 +56,8 @@ class Plan:
 
     command: str
     source: str
+    source_id: str
+    """See `Place.fingerprint`."""
     root: str | None
     roots: tuple[str, ...]
     """Keys of the chosen roots, as text; only where they were chosen by id."""
@@ -97,6 +99,7 @@ def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) 
     return Plan(
         command="export",
         source=snapshot.place.shown,
+        source_id=snapshot.place.fingerprint(),
         root=closure.root.name,
         roots=_root_keys(closure),
         selection=closure.selection,
@@ -122,6 +125,7 @@ def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan
     return Plan(
         command="clone",
         source=snapshot.place.shown,
+        source_id=snapshot.place.fingerprint(),
         root=None,
         roots=(),
         selection=None,

@@ -25,6 +25,8 @@ class Receipt:
 
     command: str
     source: str
+    source_id: str
+    """Tells two sources apart that were named alike, from different directories."""
     target: str
     created: str
     """UTC, for people: nothing is decided by it."""
@@ -62,6 +64,7 @@ class Receipt:
             "command": self.command,
             "created": self.created,
             "source": self.source,
+            "source_id": self.source_id,
             "target": self.target,
             "revisions": as_json(self.revisions),
             "schema": as_json(self.schema),
@@ -81,6 +84,7 @@ def write_receipt(plan: Plan, place: str, schema: Mapping[str, Any], checks: tup
     return Receipt(
         command=plan.command,
         source=plan.source,
+        source_id=plan.source_id,
         target=os.path.basename(place),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         revisions=plan.revisions,
@@ -114,7 +118,8 @@ def extend_receipt(receipt: Receipt, merged: Merged, rows: Mapping[str, int], pa
         {**table, "present": merged.present[table["name"]], "added": merged.added[table["name"]]}
         for table in receipt.tables
     )
-    before = _earlier(path, sum(rows.values()) - sum(merged.added.values()))
+    held = {name: count - merged.added.get(name, 0) for name, count in rows.items()}
+    before = _earlier(path, {name: count for name, count in held.items() if count})
     return replace(
         receipt,
         command="merge",
@@ -125,21 +130,35 @@ def extend_receipt(receipt: Receipt, merged: Merged, rows: Mapping[str, int], pa
     )
 
 
-def _earlier(path: str | None, rows: int) -> tuple[Mapping[str, Any], ...]:
-    """Return the receipts that a target has, the last one at the end; what has none is told by its rows."""
+def _earlier(path: str | None, rows: Mapping[str, int]) -> tuple[Mapping[str, Any], ...]:
+    """Return the receipts that a target has, the last one at the end; what has none is told by its rows.
+
+    A receipt of other rows than those that were there is another file's, or its file was changed since.
+    """
+    unknown = ({"unknown": True, "rows": sum(rows.values())},)
     try:
         data = _read(path) if path is not None else None
     except SourceError:
-        data = None
-    if data is None:
-        return ({"unknown": True, "rows": rows},)
-    before = data.get("before", [])
+        return unknown
+    if data is None or _recorded_rows(data) != rows or not _all_parts(data.get("before")):
+        return unknown
     last = {key: value for key, value in data.items() if key not in ("before", "empty", "checks")}
-    return (*before, {**last, "tables": data.get("merged") or data.get("tables")})
+    return (*data["before"], {**last, "tables": data.get("merged") or data.get("tables")})
+
+
+def _recorded_rows(data: Mapping[str, Any]) -> Mapping[str, int] | None:
+    try:
+        return {table["name"]: table["rows"] for table in data["tables"]}
+    except (KeyError, TypeError):
+        return None
+
+
+def _all_parts(before: Any) -> bool:
+    return isinstance(before, list) and all(isinstance(part, dict) for part in before)
 
 
 def _same_part(earlier: Mapping[str, Any], receipt: Receipt) -> bool:
-    keys = ("source", "root", "selection", "revisions")
+    keys = ("source_id", "root", "selection", "revisions")
     now = receipt.as_dict()
     return all(earlier.get(key) == now[key] for key in keys)
 
@@ -165,18 +184,19 @@ def read_selections(path: str) -> tuple[Selection | None, ...]:
     Raises SourceError for what is no receipt of ours, or for one that can't tell what to expect.
     """
     data = _read(path)
-    parts = [*data.get("before", ()), data]
-    if not all(isinstance(part, dict) for part in parts):
+    before = data.get("before", [])
+    if not _all_parts(before):
         raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT)
+    parts = [*before, data]
     if any(part.get("unknown") for part in parts):
         raise SourceError(
             f"{path}: the receipt does not know what the file held before the first merge", hint=_WITHOUT_IT
         )
-    spelled = (str(part.get("source")) for part in parts)
-    sources = sorted({os.path.realpath(source): source for source in spelled}.values())
+    sources = {str(part.get("source_id")): str(part.get("source")) for part in parts}
     if len(sources) > 1:
         raise SourceError(
-            f"{path}: the file was merged from {len(sources)} sources: {', '.join(sources)}", hint=_WITHOUT_IT
+            f"{path}: the file was merged from {len(sources)} sources: {', '.join(sorted(sources.values()))}",
+            hint=_WITHOUT_IT,
         )
     if len(parts) > 1 and any(part.get("violations_kept") for part in parts):
         raise SourceError(f"{path}: violations were kept in parts of a merged file", hint=_WITHOUT_IT)

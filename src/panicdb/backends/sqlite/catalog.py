@@ -135,6 +135,8 @@ class CatalogReader:
                 "collation": collations.get(column.name, "BINARY").upper(),
                 "nullable": not column.not_null and not column.key_position,
                 "rowid": column.name in rowid_key,
+                # A primary key of a table with rowids may be NULL, but for the rowid's own name.
+                "never_null": bool(column.not_null) or column.name in rowid_key,
             }
             table.append_column(sa.Column(column.name, sa.types.NullType(), quote=True, info=info))
         for alias in physical:

@@ -45,29 +45,25 @@ def _quiet(place: Place, met: tuple[int, int] | None, deadline: float, monitor: 
     except sqlite3.Error as error:
         raise _explain(error, place) from error
     try:
-        logged = _leave_wal_mode(raw, place, deadline, monitor)
-        _patiently(raw, "BEGIN IMMEDIATE", place, deadline, monitor)
+        logged = _patiently(raw, "PRAGMA journal_mode", place, deadline, monitor) == "wal"
         try:
+            if (
+                logged
+            ):  # what is in the log goes into the file, and the log goes; needs the file for a moment alone
+                _patiently(raw, "PRAGMA journal_mode = DELETE", place, deadline, monitor)
+            _patiently(raw, "BEGIN IMMEDIATE", place, deadline, monitor)
             _remove_dead_journal(place)
             _refuse_another(place, met)
             yield
         except BaseException:
             if logged:
                 with suppress(sqlite3.Error):  # as it was, where nobody forbids it
-                    raw.execute("ROLLBACK")
+                    if raw.in_transaction:
+                        raw.execute("ROLLBACK")
                     raw.execute("PRAGMA journal_mode = WAL")
             raise
     finally:
         raw.close()
-
-
-def _leave_wal_mode(raw: sqlite3.Connection, place: Place, deadline: float, monitor: Monitor) -> bool:
-    """Bring everything from the log into the file, and remove the log. Needs the file for itself for a moment."""
-    mode = _patiently(raw, "PRAGMA journal_mode", place, deadline, monitor)
-    if mode != "wal":
-        return False
-    _patiently(raw, "PRAGMA journal_mode = DELETE", place, deadline, monitor)
-    return True
 
 
 def _remove_dead_journal(place: Place) -> None:
@@ -106,8 +102,17 @@ def _patiently(
             return row[0] if row else None
 
 
+def no_database(place: Place) -> TargetError:
+    """Say that a target is there which nobody may touch."""
+    return TargetError(
+        f"{place.shown}: exists and is no SQLite database", hint="choose another name, or move it away"
+    )
+
+
 def _explain(error: sqlite3.Error, place: Place) -> TargetError:
     if files.error_name(error).startswith("SQLITE_BUSY"):
         return TargetError(f"{place.shown}: in use by another program", hint=_IN_USE)
+    if files.is_no_database(error):
+        return no_database(place)
     known = files.explain(error, place.shown, "replacing")
     return TargetError(known.message, hint=known.hint)

@@ -11,11 +11,14 @@ import sqlalchemy as sa
 
 from panicdb.errors import PanicDBError, SourceError, TransferError, UsageError, check_file_name
 
+MAGIC = b"SQLite format 3\0"
+"""How a database file begins (https://www.sqlite.org/fileformat.html, section 1.3)."""
 SIDECARS = ("-wal", "-shm", "-journal")
 OLDEST_SQLITE = (3, 37, 0)
 """`PRAGMA table_list`, which tells shadow tables and STRICT apart, is in SQLite since this release."""
 
 _ADDITION = re.compile(r"(no such|unknown) (module|collation sequence|function|tokenizer)\b")
+_NAMES_MAIN = re.compile(r"malformed database schema \((.+)\) - .*cannot reference objects in database")
 _UNSAFE = re.compile(r"unsafe use of (.+)")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 
@@ -107,12 +110,48 @@ def is_addition(error: BaseException) -> bool:
     return _ADDITION.match(str(error)) is not None
 
 
+def may_be_database(path: str) -> bool:
+    """Tell whether a file is empty or begins as SQLite's do, as far as it can be read.
+
+    Another process looks: closing any descriptor of a file drops the locks that this process holds on it through SQLite
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2), and asking SQLite leaves a log beside a file in WAL mode.
+    """
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as stream:
+        try:
+            process = os.posix_spawnp(
+                "head",
+                ["head", "-c", str(len(MAGIC)), os.path.abspath(path)],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, writer, 1),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                ],
+            )
+        finally:
+            os.close(writer)
+        start = stream.read()
+    _, status = os.waitpid(process, 0)
+    return status != 0 or start in (MAGIC, b"")
+
+
+def is_no_database(error: BaseException) -> bool:
+    """Tell whether a file is none of SQLite's."""
+    return error_name(error) == "SQLITE_NOTADB"
+
+
 def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     """Turn an error of the driver while `doing` something with `path` into words."""
     if is_addition(error):
         return SourceError(
             f"{path}: {error}",
             hint="only the application that made the database has it: panicdb knows what SQLite alone knows",
+        )
+    bound = _NAMES_MAIN.search(str(error))
+    if bound is not None:
+        return SourceError(
+            f"{path}: {bound[1]} names the database `main`, so SQLite opens the file alone, never beside another",
+            hint="export into a new file instead",
         )
     unsafe = _UNSAFE.search(str(error))
     if unsafe is not None:

@@ -22,7 +22,7 @@ from panicdb.backends.base import (
     rows_of,
     value_of,
 )
-from panicdb.backends.sqlite import files, load, private, publish
+from panicdb.backends.sqlite import exchange, files, load, private, publish
 from panicdb.backends.sqlite.snapshot import LOCK_RETRY_SECONDS, AttachedSnapshot, SQLiteSnapshot
 from panicdb.backends.sqlite.spool import SpooledSnapshot
 from panicdb.backends.sqlite.virtual import Way, read_virtual_tables
@@ -31,6 +31,8 @@ from panicdb.values import Monitor, quote_name
 
 LISTED = 20
 """Conflicts that are shown of one table."""
+MOST_COLUMNS = 990
+"""SQLite takes 2,000 terms in an aggregate or a grouping: a value and its type of each column."""
 
 _ENCODINGS_DIFFER = "must use the same text encoding"
 _MERGE_ELSEWHERE = "export into a new file instead"
@@ -80,10 +82,19 @@ class SQLiteMerging(Merging):
         self._patiently(f"PRAGMA target.cache_size = -{load.TARGET_CACHE_KIB}", deadline)
         if writing:
             # What BEGIN IMMEDIATE does for a main file. The table is the source's: nothing of the target is read yet.
-            table = self._snapshot.catalog.ordinary()[0].name
+            table = self._without_triggers()
             self._patiently(f"DELETE FROM target.{self._quote(table)} WHERE 0", deadline)
             self._locked = True
         self.target = AttachedSnapshot(self._place, self._snapshot)
+
+    def _without_triggers(self) -> str:
+        """Name a table whose rows can be deleted without a trigger: SQLite compiles those even for no row."""
+        rows = self._connection.exec_driver_sql(
+            "SELECT tbl_name FROM main.sqlite_master WHERE type = 'trigger'"
+        )
+        triggered = {name.casefold() for (name,) in rows}
+        names = [entry.name for entry in self._snapshot.catalog.ordinary()]
+        return next((name for name in names if name.casefold() not in triggered), names[0])
 
     def detach(self) -> None:
         """Undo what was not published. Ends the snapshot.
@@ -100,6 +111,11 @@ class SQLiteMerging(Merging):
 
     def compare(self, step: CopyStep) -> Overlap:
         """See `Merging`."""
+        if len(step.entry.stored) > MOST_COLUMNS:
+            raise TargetError(
+                f"{step.entry.name}: has {len(step.entry.stored)} columns; rows of at most {MOST_COLUMNS} are compared",
+                hint=_MERGE_ELSEWHERE,
+            )
         keys, there = self._keys_of(step), self._there(step)
         present, conflicts, listed = 0, 0, list[Conflict]()
         for number, key in enumerate(keys):
@@ -294,7 +310,7 @@ class SQLiteMerging(Merging):
                 raise self._explain(error) from error
         self._commit()
         if receipt_path is not None:
-            publish.publish_receipt(self._directory, self._place.shown, receipt_path)
+            publish.publish_receipt(self._directory, self._place, receipt_path)
 
     def _commit(self) -> None:
         """A commit that can't be written through may still be found whole by whoever opens the file next."""
@@ -369,6 +385,8 @@ class SQLiteMerging(Merging):
         if files.is_full(error):
             size = os.stat(self._place.location).st_size
             return load.disk_full(self._place.location, self._place, size)
+        if files.is_no_database(error):
+            return exchange.no_database(self._place)
         if _ENCODINGS_DIFFER in str(error):
             return TargetError(
                 f"{shown}: its text has another encoding than the source's", hint=_MERGE_ELSEWHERE

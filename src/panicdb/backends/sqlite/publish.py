@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
 from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
-from panicdb.backends.sqlite.exchange import exchange
+from panicdb.backends.sqlite.exchange import exchange, no_database
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
 from panicdb.backends.sqlite.spool import open_spooled
 from panicdb.errors import TargetError, TransferError
@@ -27,8 +27,6 @@ DATABASE = "target.db"
 RECEIPT = "receipt.json"
 RECEIPT_SUFFIX = ".receipt.json"
 RECEIPT_MARK = '"panicdb_receipt"'
-MAGIC = b"SQLite format 3\0"
-"""How a database file begins (https://www.sqlite.org/fileformat.html, section 1.3)."""
 _RENAME_EXCL = 0x0004
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
@@ -140,7 +138,7 @@ class SQLiteStaging(Staging):
             ) from error
         self._sync_directory()
         if receipt_path is not None:
-            publish_receipt(self._directory, self._place.shown, receipt_path)
+            publish_receipt(self._directory, self._place, receipt_path)
 
     def _name(self, receipt_path: str | None) -> None:
         if receipt_path is not None:
@@ -193,10 +191,16 @@ def discard_receipt(path: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def publish_receipt(directory: str, shown: str, receipt_path: str) -> None:
-    """Give the drafted receipt its name, in place of an older one; without a draft the older one goes."""
-    draft = os.path.join(directory, RECEIPT)
+def publish_receipt(directory: str, place: Place, receipt_path: str) -> None:
+    """Give the drafted receipt its name, in place of an older one; without a draft the older one goes.
+
+    So does one beside the target, wherever the new one is: it would be taken for the target's.
+    """
+    draft, shown = os.path.join(directory, RECEIPT), place.shown
+    beside = place.location + RECEIPT_SUFFIX
     try:
+        if os.path.realpath(receipt_path) != os.path.realpath(beside):
+            discard_receipt(beside)
         if not os.path.lexists(draft):
             discard_receipt(receipt_path)
             return
@@ -326,17 +330,10 @@ def _refuse_existing(place: Place, existing: Existing) -> None:
         )
     if not path.is_file():
         raise TargetError(f"{place.shown}: not a regular file", hint="name a file")
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(len(MAGIC))
-    except OSError as error:
-        raise TargetError(f"{place.shown}: {error.strerror}", hint="ask its owner") from error
-    if start not in (MAGIC, b""):
-        raise TargetError(
-            f"{place.shown}: exists and is no SQLite database", hint="choose another name, or move it away"
-        )
-    if not os.access(path, os.W_OK):
+    if not os.access(path, os.R_OK | os.W_OK):
         raise TargetError(f"{place.shown}: no permission to write it", hint="ask its owner")
+    if not files.may_be_database(place.location):
+        raise no_database(place)
 
 
 def _refuse_sidecars(place: Place) -> None:

@@ -169,12 +169,15 @@ class SQLiteSnapshot(Snapshot):
         return read_facts(self.connection, self.schema)
 
     def sequences(self) -> Mapping[str, int]:
-        """Return `sqlite_sequence` for the tables that there are."""
+        """Return `sqlite_sequence` for the tables that there are, and that count."""
         if not self._has("sqlite_sequence"):
             return {}
         rows = self.connection.exec_driver_sql(
             # Whatever the application put there, SQLite itself reads it as an integer.
-            f"SELECT name, max(coalesce(CAST(seq AS INTEGER), 0)) FROM {self.schema}.sqlite_sequence GROUP BY name"
+            f"SELECT name, max(coalesce(CAST(seq AS INTEGER), 0)) FROM {self.schema}.sqlite_sequence "
+            # What an application wrote there of a table without a counter means nothing to SQLite.
+            f"WHERE name IN (SELECT name FROM {self.schema}.sqlite_master WHERE sql LIKE '%autoincrement%') "
+            "GROUP BY name"
         )
         return {name: int(value) for name, value in rows if name in self.catalog.tables}
 

@@ -34,7 +34,7 @@ def open_spooled(
         _copy(live, path, monitor)
     raw = files.connect(path, "ro")
     try:
-        snapshot = SpooledSnapshot(Place(source.shown, source.backend, path), raw, monitor, 0.0)
+        snapshot = SpooledSnapshot(source, raw, monitor, 0.0)
         # Without a name no migration can touch it, and its room is free as soon as this process ends.
         os.unlink(path)
         yield snapshot
