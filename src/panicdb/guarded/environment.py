@@ -1,0 +1,55 @@
+"""What the environment says of databases: the child does without it, or finds the target in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+BACKENDS = (
+    "sqlite sqlite3 spatialite postgresql postgres pgsql postgis timescale mysql mysql2 mariadb mssql oracle "
+    "cockroachdb cockroach duckdb redshift snowflake db2 firebird"
+)
+ASYNCHRONOUS = frozenset(
+    ("aiosqlite", "asyncpg", "aiomysql", "asyncmy", "psycopg_async", "aioodbc", "aiopg", "oracledb_async")
+)
+CREDENTIALS = frozenset(
+    (
+        *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGOPTIONS"),
+        *("PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGSSLCERT", "PGSSLKEY", "PGREQUIREAUTH"),
+        *("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT", "MYSQL_PWD", "MYSQL_HOME"),
+    )
+)
+"""What drivers read by themselves."""
+OUR_OWN = "PANICDB_"
+MEMORY = ":memory:"
+_ADDRESS = re.compile(rf"(?<![\w+])({'|'.join(BACKENDS.split())})(?:\+(\w+))?://", re.IGNORECASE)
+
+
+def address_of(path: str, *, asynchronous: bool = False) -> str:
+    """Return the address of a SQLite file."""
+    return f"sqlite{'+aiosqlite' if asynchronous else ''}:///{path}"
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without addresses of databases, or what their drivers read there."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in CREDENTIALS and not name.startswith(OUR_OWN) and not _ADDRESS.search(value)
+    }
+
+
+def redirected(
+    environment: Mapping[str, str], path: str, bind: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the variables that are addresses, as addresses of the SQLite file `path`, synchronous or not as before.
+
+    With `bind`, one of several addresses, only that one leads there, and the others into memory. A variable that has
+    an address somewhere within it is left out: what else it says would mean something else.
+    """
+    for name, value in environment.items():
+        found = _ADDRESS.match(value.strip())
+        if found is not None and not name.startswith(OUR_OWN):
+            chosen = bind is None or "://" not in bind or value.strip() == bind
+            asynchronous = (found[2] or "").lower() in ASYNCHRONOUS
+            yield name, address_of(path if chosen else MEMORY, asynchronous=asynchronous)
