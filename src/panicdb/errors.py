@@ -10,6 +10,8 @@
      |   +- ConflictError       3  a merge met rows of the same key with other content
      |   +- BudgetError         3  the closure grew past --max-rows or --max-bytes
      |   +- ViolationError      3  foreign keys are already violated in the source
+     |   +- HistoryError        3  no history of migrations builds the source's schema, or none can be told
+     |   +- WrongDatabaseError  3  migrations tried to reach another database than the target, and were stopped
      +- TransferError           4  reading, writing or publishing failed half-way
      +- CheckFailedError        4  the finished target did not pass its checks
      +- InterruptedRunError   130  a signal ended the run (130 SIGINT, 143 SIGTERM, 129 SIGHUP)
@@ -106,6 +108,14 @@ class BudgetError(RefusedError):
 
 class ViolationError(RefusedError):
     """Rows of the result reference rows that the source does not have."""
+
+
+class HistoryError(RefusedError):
+    """No history of migrations builds the source's schema, or it can't be told which one does."""
+
+
+class WrongDatabaseError(RefusedError):
+    """Migrations tried to reach another database than the target, and were stopped."""
 
 
 class TransferError(PanicDBError):
