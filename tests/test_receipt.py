@@ -62,6 +62,11 @@ def test_a_receipt_says_what_was_done(exported):
             "reason": "the source has no Alembic version table",
             "differences": [],
             "cleared": {},
+            "way": None,
+            "protection": "",
+            "failures": [],
+            "put_back": {},
+            "stamped": {},
         },
         "root": "lab",
         "selection": {

@@ -18,7 +18,7 @@ import pytest
 
 import panicdb
 from conftest import SCRIPT
-from panicdb import commands
+from panicdb import runs
 from panicdb.errors import CheckFailedError, TargetError
 
 quick = pytest.mark.quick
@@ -600,13 +600,13 @@ def left_as_it_was(room):
 def test_a_failed_check_leaves_the_old_one(request, monkeypatch, fixture):
     """A row that the finished copy lacks is found by the real checks; it is taken out between load and check."""
     room = request.getfixturevalue(fixture)
-    load = commands.transfer.load_rows
+    load = runs.transfer.load_rows
 
     def lose_a_row(decided, closure, snapshot, staging, monitor):
         load(decided, closure, snapshot, staging, monitor)
         execute(Path(staging.directory(), "target.db"), "DELETE FROM run WHERE id = 1")
 
-    monkeypatch.setattr(commands.transfer, "load_rows", lose_a_row)
+    monkeypatch.setattr(runs.transfer, "load_rows", lose_a_row)
     with left_as_it_was(room), pytest.raises(CheckFailedError, match="not what was planned"):
         replace_by_api(room, where="id = 2", roots=())
 

@@ -164,7 +164,10 @@ def watched(monkeypatch):
 
 
 def test_no_connection_trusts_a_schema_or_loads_an_extension(make_db, tmp_path, experiments_db, watched):
-    """Source, draft and target: of export, clone, plan, list and verify, schema copied or migrated."""
+    """Source, draft and target: of export, clone, plan, list and verify, schema copied or migrated.
+
+    These connections know a function of the application; those that know SQLite's own only may trust.
+    """
     source = make_db(ROOM)
     watched.opened.clear()
     for number, (origin, root) in enumerate(((source, "lab"), (experiments_db, "experimentconfig"))):
@@ -178,6 +181,21 @@ def test_no_connection_trusts_a_schema_or_loads_an_extension(make_db, tmp_path, 
     assert {each["loading"] for each in watched.opened} == {"not authorized"}
     opened = "\n".join(each["address"] for each in watched.opened)
     assert all(name in opened for name in ("source.db", ".panicdb/target.db", "target0.db", "target1.db"))
+
+
+def test_a_schema_may_use_the_functions_that_sqlite_itself_has(make_db, tmp_path):
+    """SQLite 3.38 to 3.40 did not mark its JSON functions as harmless: a file with them has to be trusted there."""
+    source = make_db(
+        """
+        CREATE TABLE lab (id INTEGER PRIMARY KEY, info JSON CHECK (json_valid(info)), kind AS (info ->> '$.kind'));
+        CREATE INDEX by_kind ON lab (json_extract(info, '$.kind'));
+        CREATE VIEW kinds AS SELECT json_extract(info, '$.kind') AS kind FROM lab;
+        INSERT INTO lab (id, info) VALUES (1, '{"kind": "wet"}'), (2, '{"kind": "dry"}');
+        """
+    )
+    target = str(tmp_path / "target.db")
+    panicdb.export(str(source), target, root="lab", where="kind = 'wet'")
+    assert panicdb.verify(str(source), target).ok
 
 
 HOSTILE = {

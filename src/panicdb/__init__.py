@@ -1,6 +1,6 @@
 """panicdb: exact, closed, proven copies of the rows you choose.
 
-    from panicdb import clone, export, export_experiments, list_roots, plan, verify
+    from panicdb import clone, drift, export, export_experiments, list_roots, plan, verify
 
 The names below load on first use, so that `panicdb --help` need not wait for a database library.
 """
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
         RootList,
         RootRow,
         clone,
+        drift,
         export,
         export_experiments,
         list_roots,
         plan,
         verify,
     )
+    from panicdb.drifts import Drift, Inference
     from panicdb.errors import PanicDBError
     from panicdb.planner import Plan
     from panicdb.receipt import Receipt
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Drift",
+    "Inference",
     "Monitor",
     "PanicDBError",
     "Plan",
@@ -36,6 +40,7 @@ __all__ = [
     "RootList",
     "RootRow",
     "clone",
+    "drift",
     "export",
     "export_experiments",
     "list_roots",
@@ -44,6 +49,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Drift": "drifts",
+    "Inference": "drifts",
     "Monitor": "values",
     "PanicDBError": "errors",
     "Plan": "planner",

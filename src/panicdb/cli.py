@@ -1,9 +1,7 @@
 """The command line: parse, call one function, show. The only module that knows Click."""
 
 import functools
-import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 import panicdb as package
+from panicdb import options
 from panicdb.errors import PanicDBError, UsageError, check_file_name, redacted
 
 if TYPE_CHECKING:
@@ -23,17 +22,6 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 EXIT_DIFFERENT = 1
-UNITS = {
-    "": 1,
-    "K": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "KI": 2**10,
-    "MI": 2**20,
-    "GI": 2**30,
-    "TI": 2**40,
-}
 
 
 class PanicGroup(click.Group):
@@ -74,94 +62,12 @@ class PanicGroup(click.Group):
             ctx.exit(4)
 
 
-class Seconds(click.FloatRange):
-    """A number of seconds, zero or more."""
-
-    def __init__(self) -> None:
-        super().__init__(min=0)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read the number; one that compares with nothing would wait for ever."""
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
-        return seconds
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]  # generic in new releases of Click only
-    """A number of bytes: 500000, 10MB, 2GiB."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read the number and its unit."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", str(value).strip().upper())
-        if match is None or match[2] not in UNITS:
-            self.fail(f"{value!r} is no size, such as 500000, 10MB or 2GiB", param, ctx)
-        return int(float(match[1]) * UNITS[match[2]])
-
-
-def _selection(function: Function) -> Function:
-    """Add the options that choose rows."""
-    options = [
-        click.option(
-            "--ids-file",
-            metavar="FILE",
-            help="Read ids from FILE, one a line; - for standard input.",
-        ),
-        click.option(
-            "--where",
-            metavar="SQL",
-            help="Choose the root rows for which this SQL condition holds.",
-        ),
-        click.option("--all", is_flag=True, help="Choose every root row."),
-        click.option("--root", metavar="TABLE", help="The table that the ids are keys of."),
-        click.option("--link", multiple=True, metavar="LINK=POLICY", help=LINK_HELP),
-        click.option(
-            "--exclude",
-            multiple=True,
-            metavar="TABLE",
-            help="Take no row of TABLE, and nothing through it.",
-        ),
-        click.option(
-            "--whole",
-            multiple=True,
-            metavar="TABLE",
-            help="Take every row of TABLE, with its parents.",
-        ),
-        click.option(
-            "--max-rows",
-            type=click.IntRange(min=0),
-            metavar="N",
-            help="Refuse to take more than N rows.",
-        ),
-        click.option("--max-bytes", type=Size(), help="Refuse to take more than SIZE bytes, such as 500MB."),
-        click.option(
-            "--violations",
-            type=click.Choice(["refuse", "keep", "drop"]),
-            default="refuse",
-            show_default=True,
-            help="What to do with rows whose foreign keys lead nowhere in the source.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-LINK_HELP = (
-    "What a link does, spelled CHILD.COL[,COL][->PARENT.COL[,COL]]=POLICY. The policy is follow, null, drop or refuse, "
-    "and `stay` where owned parents shall not bring children. With -> it may declare a link the schema lacks; "
-    "`leave` lets such a link lead out of the result, or nowhere."
-)
-
-
 def _common(function: Function) -> Function:
     """Add the options that every command has."""
-    options = [
+    shared = [
         click.option(
             "--timeout",
-            type=Seconds(),
+            type=options.Seconds(),
             default=30.0,
             show_default=True,
             metavar="SECONDS",
@@ -177,7 +83,7 @@ def _common(function: Function) -> Function:
         return function(output=_Output(json, quiet, verbose), **rest)
 
     wrapped: Any = with_output
-    for option in reversed(options):
+    for option in reversed(shared):
         wrapped = option(wrapped)
     return wrapped  # type: ignore[no-any-return]  # Click keeps the function's type to itself
 
@@ -208,35 +114,6 @@ class _Output:
             _show(render.as_text(value))
 
 
-_MERGE = click.option(
-    "--merge",
-    is_flag=True,
-    help="Add what a target that exists lacks, in one transaction; other content under a known key refuses the run.",
-)
-_REPLACE = click.option(
-    "--replace", is_flag=True, help="Put the finished copy in the place of a target that exists."
-)
-
-
-def _making(function: Function) -> Function:
-    """Add the options of commands that make a target."""
-    options = [
-        click.option("--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."),
-        click.option("--no-receipt", is_flag=True, help="Write no receipt."),
-        click.option("--spool", is_flag=True, help=SPOOL_HELP),
-        click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-SPOOL_HELP = (
-    "Copy the source aside first, so that its writers wait no longer than that takes, in rollback-journal mode. "
-    "Needs room for all of it beside TARGET."
-)
-
-
 @click.group(
     cls=PanicGroup,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "PANICDB"},
@@ -246,8 +123,8 @@ def panicdb() -> None:
     """Move the rows you choose, or all of them, between databases: exact, closed, all or nothing.
 
     SOURCE and TARGET are paths of SQLite files or SQLAlchemy URLs; - takes PANICDB_SOURCE or PANICDB_TARGET from the
-    environment. Exit codes: 0 done and every check passed, 1 verify found differences, 2 usage, 3 refused after
-    looking, 4 failed on the way with nothing published, 130 or 143 interrupted.
+    environment. Exit codes: 0 done and every check passed, 1 verify or drift found differences, 2 usage, 3 refused
+    after looking, 4 failed on the way with nothing published, 130 or 143 interrupted.
     """
     if sys.platform == "win32":
         raise UsageError("panicdb runs on Linux and macOS: Windows can't publish a file the way it must")
@@ -257,10 +134,11 @@ def panicdb() -> None:
 @click.argument("source")
 @click.argument("target")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@_selection
-@_MERGE
-@_REPLACE
-@_making
+@options.selection
+@options.MERGE
+@options.REPLACE
+@options.making
+@options.building
 @_common
 def export(
     source: str,
@@ -269,7 +147,7 @@ def export(
     *,
     dry_run: bool,
     output: _Output,
-    **options: Any,
+    **said: Any,
 ) -> None:
     """Copy the chosen rows, all they own and all they need into a new database.
 
@@ -277,9 +155,9 @@ def export(
     """
     from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
-    making = {"receipt": _receipt_choice(options), "spool": options.pop("spool")}
-    shared = {"existing": _existing_choice(options), "timeout": options.pop("timeout")}
-    choice = _choice(ids, options)
+    making = {"receipt": _receipt_choice(said), "spool": said.pop("spool")}
+    shared = {"existing": _existing_choice(said), "timeout": said.pop("timeout")}
+    choice = _choice(ids, _with_section(said))
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
         if dry_run:
@@ -299,8 +177,9 @@ def export(
     show_default=True,
     help="What to do if foreign keys lead nowhere in the source.",
 )
-@_REPLACE
-@_making
+@options.REPLACE
+@options.making
+@options.building
 @_common
 def clone(
     source: str,
@@ -309,16 +188,20 @@ def clone(
     violations: Any,
     dry_run: bool,
     output: _Output,
-    **options: Any,
+    **said: Any,
 ) -> None:
     """Copy every row of every ordinary table into a new database."""
     from panicdb import commands  # noqa: PLC0415
 
-    making = {"receipt": _receipt_choice(options), "spool": options["spool"]}
+    making = {"receipt": _receipt_choice(said), "spool": said["spool"]}
     shared = {
         "violations": violations,
-        "existing": _existing_choice(options),
-        "timeout": options["timeout"],
+        "existing": _existing_choice(said),
+        "timeout": said["timeout"],
+        **{
+            name: _with_section(said)[name]
+            for name in ("schema", "config", "section", "x", "python", "revision")
+        },
     }
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
@@ -333,7 +216,7 @@ def clone(
 @click.argument("reference", metavar="SOURCE")
 @click.argument("target")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@_selection
+@options.selection
 @click.option(
     "--receipt",
     metavar="FILE",
@@ -341,7 +224,7 @@ def clone(
 )
 @click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity.")
 @_common
-def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output, **options: Any) -> None:
+def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output, **said: Any) -> None:
     """Compare TARGET with its SOURCE: revision, schema, row counts, foreign keys, sequences, integrity.
 
     The rows expected are those of the selection given; without one, those of the receipt beside TARGET; without that,
@@ -349,11 +232,11 @@ def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output
     """
     from panicdb import commands  # noqa: PLC0415
 
-    receipt, skip, timeout = (options.pop(name) for name in ("receipt", "skip", "timeout"))
-    chosen = ids or any(options[name] for name in ("ids_file", "where", "all"))
+    receipt, skip, timeout = (said.pop(name) for name in ("receipt", "skip", "timeout"))
+    chosen = ids or any(said[name] for name in ("ids_file", "where", "all"))
     if not chosen:
-        _refuse_modifiers(options)
-    choice = _choice(ids, options) if chosen else {}
+        _refuse_modifiers(said)
+    choice = _choice(ids, said) if chosen else {}
     with output.attended() as monitor:
         report = commands.verify(
             _address(reference, "SOURCE"),
@@ -366,6 +249,27 @@ def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output
         )
     output.show(report)
     if not report.ok:
+        click.get_current_context().exit(EXIT_DIFFERENT)
+
+
+@panicdb.command()
+@click.argument("source")
+@options.naming
+@click.option(
+    "--infer", is_flag=True, help="Name the revisions that build the live schema, by running all of them."
+)
+@_common
+def drift(source: str, *, output: _Output, **said: Any) -> None:
+    """Compare the live schema of SOURCE with what its own migrations build at its revision.
+
+    Exit code 1 if they differ. The migrations run in a guarded child, on a scratch database; nothing else is written.
+    """
+    from panicdb import commands  # noqa: PLC0415
+
+    with output.attended() as monitor:
+        found = commands.drift(_address(source, "SOURCE"), monitor=monitor, **_with_section(said))
+    output.show(found)
+    if not found.ok:
         click.get_current_context().exit(EXIT_DIFFERENT)
 
 
@@ -422,25 +326,30 @@ def _address(text: str, role: str) -> str:
     return value
 
 
-def _receipt_choice(options: dict[str, Any]) -> bool | str:
-    path, none = options.pop("receipt"), options.pop("no_receipt")
+def _with_section(said: dict[str, Any]) -> dict[str, Any]:
+    """`--name` is called as Alembic calls it; what it names is a section."""
+    return {"section" if name == "name" else name: value for name, value in said.items()}
+
+
+def _receipt_choice(said: dict[str, Any]) -> bool | str:
+    path, none = said.pop("receipt"), said.pop("no_receipt")
     if path and none:
         raise UsageError("--receipt and --no-receipt exclude each other", hint="choose one of them")
     return path or not none
 
 
-def _existing_choice(options: dict[str, Any]) -> Any:
-    merge, replace = options.pop("merge", False), options.pop("replace")
+def _existing_choice(said: dict[str, Any]) -> Any:
+    merge, replace = said.pop("merge", False), said.pop("replace")
     if merge and replace:
         raise UsageError("--merge and --replace exclude each other", hint="choose one of them")
     return "merge" if merge else "replace" if replace else "refuse"
 
 
-def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> Any:
+def _choice(ids: tuple[str, ...], said: dict[str, Any]) -> Any:
     """Turn options, named as their environment variables are, into the keywords of the Python functions."""
-    file, every, links = (options.pop(name) for name in ("ids_file", "all", "link"))
+    file, every, links = (said.pop(name) for name in ("ids_file", "all", "link"))
     roots = (*ids, *(_read_ids(file) if file else ()))
-    return {"roots": roots, "all_roots": every, "links": links, **options}
+    return {"roots": roots, "all_roots": every, "links": links, **said}
 
 
 def _read_ids(file: str) -> list[str]:
@@ -458,10 +367,10 @@ def _read_ids(file: str) -> list[str]:
     return found
 
 
-def _refuse_modifiers(options: dict[str, Any]) -> None:
+def _refuse_modifiers(said: dict[str, Any]) -> None:
     """Options that shape a selection mean nothing where none is given."""
-    said = [name for name in ("root", "link", "exclude", "whole", "max_rows", "max_bytes") if options[name]]
-    if said or options["violations"] != "refuse":
+    shaping = ("root", "link", "exclude", "whole", "max_rows", "max_bytes")
+    if any(said[name] for name in shaping) or said["violations"] != "refuse":
         raise UsageError(
             "these options shape a selection, but none is given",
             hint="add ids, --where SQL or --all",

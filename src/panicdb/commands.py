@@ -1,32 +1,33 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, get_args
 
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb import databases, merge, planner, profiles, revisions, transfer, verification
-from panicdb.backends.base import Place, Snapshot, Staging
+from panicdb import databases, drifts, merge, planner, profiles, revisions, runs, verification
+from panicdb.backends.base import Snapshot
 from panicdb.closure import Closure
-from panicdb.errors import CheckFailedError, SelectionError, UsageError, check_file_name
+from panicdb.drifts import Drift, Inference
+from panicdb.errors import SelectionError, SourceError, UsageError, check_file_name
+from panicdb.histories import History, HistoryChoice
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
-from panicdb.receipt import Receipt, extend_receipt, read_selections, write_receipt
-from panicdb.revisions import Replayer
+from panicdb.receipt import Receipt, read_selections, read_stamp
+from panicdb.revisions import Mode, Route, SchemaChoice
 from panicdb.roots import Root
-from panicdb.transfer import Built
+from panicdb.runs import Places, Run
 from panicdb.values import Existing, Monitor, Progress, Selection, Violations
-from panicdb.verification import ALL_CHECKS, PUBLICATION_CHECKS, Expectation, Report
+from panicdb.verification import ALL_CHECKS, Expectation, Report
 
 DEFAULT_TIMEOUT = 30.0
 LISTED_ROOTS = 50
 
 
-class Choice(TypedDict, total=False):
+class RowChoice(TypedDict, total=False):
     """The keywords that choose rows, spelled as on the command line."""
 
     roots: Iterable[str]
@@ -41,6 +42,29 @@ class Choice(TypedDict, total=False):
     max_rows: int | None
     max_bytes: int | None
     violations: Violations
+
+
+class Naming(TypedDict, total=False):
+    """The keywords that name a history of migrations, spelled as `alembic` spells them."""
+
+    config: Iterable[str]
+    """An ini file, a TOML file, or both; by default alembic.ini and pyproject.toml here."""
+    section: str | None
+    x: Iterable[str]
+    python: str | None
+    """The interpreter of the application's environment."""
+    revision: str | None
+    """At which revision a source is that has none written down."""
+
+
+class Building(Naming, total=False):
+    """The keywords that say how the target gets its schema."""
+
+    schema: Mode
+
+
+class Choice(RowChoice, Building, total=False):
+    """The keywords of an export."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +100,7 @@ def export_experiments(
     if not experiment_ids:
         raise SelectionError("no experiment was named", hint="give at least one id")
     selection = Selection(root="experimentconfig", ids=tuple(map(str, experiment_ids)), whole_ids=True)
-    _export(source_db_str, target_db_str, selection, _Run(Monitor(), float(timeout), existing="merge"))
+    _export(source_db_str, target_db_str, selection, Run(Monitor(), float(timeout), existing="merge"))
 
 
 def export(
@@ -102,7 +126,7 @@ def export(
     has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
     published.
     """
-    run = _Run(monitor or Monitor(progress), timeout, receipt, existing, spool)
+    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice))
     return _export(source, target, selection_from(choice), run)
 
 
@@ -117,19 +141,20 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     progress: Callable[[Progress], None] | None = None,
+    **building: Unpack[Building],
 ) -> Receipt:
     """Copy every row of every ordinary table into a database; otherwise as `export`.
 
     `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
     _check_clone(violations, existing)
-    run = _Run(monitor or Monitor(progress), timeout, receipt, existing, spool)
-    places = _locate(source, target, run)
-    with _opened(places, run) as session:
+    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building))
+    places = runs.locate(source, target, run)
+    with runs.opened(places, run) as session:
         graph = build_graph(session.snapshot.catalog, Selection())
         run.monitor.report(Progress("planning"))
-        decided = planner.plan_whole(session.snapshot, graph, violations)
-        return _carry_out(decided, None, graph, session)
+        decided = planner.plan_whole(session.snapshot, graph, session.route, violations)
+        return runs.carry_out(decided, None, graph, session)
 
 
 def plan(
@@ -145,13 +170,14 @@ def plan(
 
     With a `target` what forbids it is refused as `export` would; for a merge the plan tells what is there already.
     """
-    run = _Run(monitor or Monitor(), timeout, receipt=False, existing=existing)
+    run = Run(monitor or Monitor(), timeout, False, existing, schema=schema_from(choice))
     selection = selection_from(choice)
-    place, goal = _locate_source(source, target, run)
+    place, goal = runs.locate_source(source, target, run)
     with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
-        closure = _take_closure(snapshot, selection, run)
-        decided = planner.plan_subset(snapshot, closure, measure=True)
-        return _plan_merge(decided, closure, snapshot, goal, run) if goal else decided
+        closure = runs.take_closure(snapshot, selection, run)
+        route = runs.find_route(snapshot, run, merging=goal is not None)
+        decided = planner.plan_subset(snapshot, closure, route, measure=True)
+        return runs.plan_merge(decided, closure, snapshot, goal, run) if goal else decided
 
 
 def plan_clone(
@@ -162,13 +188,15 @@ def plan_clone(
     existing: Existing = "refuse",
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
+    **building: Unpack[Building],
 ) -> Plan:
     """Decide a clone without making it. Reads only."""
     _check_clone(violations, existing)
-    run = _Run(monitor or Monitor(), timeout, receipt=False, existing=existing)
-    place, _ = _locate_source(source, target, run)
-    with databases.open_source(place, timeout=timeout, monitor=monitor or Monitor()) as snapshot:
-        return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), violations)
+    run = Run(monitor or Monitor(), timeout, False, existing, schema=schema_from(building))
+    place, _ = runs.locate_source(source, target, run)
+    with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
+        route = runs.find_route(snapshot, run)
+        return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), route, violations)
 
 
 def verify(
@@ -179,7 +207,7 @@ def verify(
     skip: Iterable[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
-    **choice: Unpack[Choice],
+    **choice: Unpack[RowChoice],
 ) -> Report:
     """Compare a target with its source: revision, schema, row counts, foreign keys, sequences, integrity. Reads only.
 
@@ -187,15 +215,52 @@ def verify(
     without that, every row of every table. Differences are findings in the report, not errors.
     """
     skipped = _check_names(skip)
-    places = _Places(databases.locate(reference), databases.locate(target), None)
-    run = _Run(monitor or Monitor(), timeout)
-    selections = (selection_from(choice),) if choice else _recorded_selections(places, receipt)
+    places = Places(databases.locate(reference), databases.locate(target), None)
+    run = Run(monitor or Monitor(), timeout)
+    recorded = _receipt_of(places, receipt)
+    selections = (
+        (selection_from(choice),) if choice else () if recorded is None else read_selections(recorded)
+    )
+    stamped = _stamp_of(recorded, needed=receipt is not None or not choice)
     with (
         databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
         databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
     ):
-        expected = _expectation(snapshot, selections, run)
+        expected = _expectation(snapshot, selections, Route("copy", "not built here", stamped=stamped), run)
         return verification.check_target(expected, copy, places.source.shown, skip=skipped)
+
+
+def drift(
+    source: str,
+    *,
+    infer: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    monitor: Monitor | None = None,
+    **naming: Unpack[Naming],
+) -> Drift | Inference:
+    """Compare a database's live schema with what its own migrations build at its revision. Reads only.
+
+    The migrations run in a guarded child, on a scratch database. With `infer` every revision is run, and those are
+    named that build the live schema. Raises HistoryError where no history is known, or none can be run.
+    """
+    if infer and naming.get("revision") is not None:
+        raise UsageError("--infer finds the revision, and --revision names it", hint="choose one of them")
+    run = Run(monitor or Monitor(), timeout, schema=schema_from({**naming, "schema": "migrations"}))
+    place = databases.locate(source)
+    with ExitStack() as stack:
+        staging = stack.enter_context(databases.stage_scratch(place, monitor=run.monitor))
+        # Nobody has to wait for migrations that run elsewhere: the source is read, and free again.
+        with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
+            live = drifts.Live(snapshot, snapshot.facts())
+            histories, route = _histories(snapshot, run, infer=infer)
+            staging.prepare(snapshot)
+        if route is None:
+            found: Drift | Inference = drifts.infer(histories, live, staging, run.monitor)
+        else:
+            replayer = stack.enter_context(runs.standing_by(route))
+            found = drifts.compare(route, live, staging, replayer, run.monitor)
+    runs.require_untouched(place, snapshot.catalog.revisions, live.facts, run)
+    return found
 
 
 def list_roots(
@@ -230,7 +295,7 @@ def list_roots(
         return RootList(place.shown, entry.name, found, planner.count_rows(snapshot, entry))
 
 
-def selection_from(choice: Choice) -> Selection:
+def selection_from(choice: RowChoice | Choice) -> Selection:
     """Check the keywords that choose rows against each other. Raises UsageError."""
     ids = tuple(map(str, choice.get("roots", ())))
     where, every = choice.get("where"), choice.get("all_roots", False)
@@ -254,6 +319,32 @@ def selection_from(choice: Choice) -> Selection:
     )
 
 
+def schema_from(choice: Building | Choice) -> SchemaChoice:
+    """Check the keywords that say how the target gets its schema. Raises UsageError."""
+    mode, revision = choice.get("schema", "auto"), choice.get("revision")
+    history = HistoryChoice(
+        config=_several(choice.get("config", ())),
+        section=choice.get("section"),
+        arguments=_several(choice.get("x", ())),
+        python=choice.get("python"),
+    )
+    revisions_given = tuple(sorted({each.strip() for each in (revision or "").split(",")} - {""}))
+    if mode not in get_args(Mode):
+        raise UsageError(f"there is no schema mode {mode!r}", hint=", ".join(get_args(Mode)))
+    if revision is not None and not revisions_given:
+        raise UsageError("--revision names none", hint="the identifier of a revision; several with commas")
+    if mode == "copy" and (history != HistoryChoice() or revisions_given):
+        raise UsageError(
+            "a copied schema needs no history and no revision",
+            hint="leave --schema copy out, or --config, --name, -x, --python and --revision",
+        )
+    return SchemaChoice(mode, revisions_given, history)
+
+
+def _several(said: str | Iterable[str]) -> tuple[str, ...]:
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
 def _check_text(text: str) -> None:
     """What a shell hands over need not be text, but a database is asked in text."""
     try:
@@ -264,181 +355,35 @@ def _check_text(text: str) -> None:
         ) from None
 
 
-# The steps
-
-
-@dataclass(frozen=True)
-class _Run:
-    monitor: Monitor
-    timeout: float
-    receipt: bool | str = True
-    existing: Existing = "refuse"
-    spool: bool = False
-
-
-@dataclass(frozen=True)
-class _Places:
-    source: Place
-    target: Place
-    receipt: str | None
-    """Where the receipt goes; where one is that will be out of date if none is wanted."""
-    exists: bool = False
-
-
-@dataclass(frozen=True)
-class _Session:
-    """What a transfer holds open: the source, and a process that may have to run migrations.
-
-    The private place beside the target, too, if the source was spooled there; else that is made once there is a plan.
-    """
-
-    snapshot: Snapshot
-    replayer: Replayer
-    places: _Places
-    run: _Run
-    staging: Staging | None
-
-    @property
-    def monitor(self) -> Monitor:
-        return self.run.monitor
-
-    def staged(self) -> AbstractContextManager[Staging]:
-        if self.staging is not None:
-            return nullcontext(self.staging)
-        return databases.stage_target(self.places.target, monitor=self.monitor)
-
-
-def _export(source: str, target: str, selection: Selection, run: _Run) -> Receipt:
-    places = _locate(source, target, run)
-    with _opened(places, run) as session:
-        closure = _take_closure(session.snapshot, selection, run)
-        decided = planner.plan_subset(session.snapshot, closure)
+def _export(source: str, target: str, selection: Selection, run: Run) -> Receipt:
+    places = runs.locate(source, target, run)
+    with runs.opened(places, run) as session:
+        closure = runs.take_closure(session.snapshot, selection, run)
+        decided = planner.plan_subset(session.snapshot, closure, session.route)
         if places.exists and run.existing == "merge":
-            return _merge(decided, closure, session)
-        return _carry_out(decided, closure, closure.graph, session)
+            return runs.merge_rows(decided, closure, session)
+        return runs.carry_out(decided, closure, closure.graph, session)
 
 
-def _locate(source: str, target: str, run: _Run) -> _Places:
-    """Find both places, and refuse a wrong target before the source is read."""
-    origin, goal = databases.locate(source), databases.locate(target)
-    named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
-    if named is not None:
-        check_file_name(named)
-        named = os.path.abspath(named)
-    exists = databases.check_target(goal, origin, named if run.receipt else None, run.existing)
-    return _Places(origin, goal, named, exists)
+def _histories(snapshot: Snapshot, run: Run, *, infer: bool) -> tuple[tuple[History, ...], Route | None]:
+    """Find what to compare with: the histories that may be its, or the one that is."""
+    if not infer:
+        return (), runs.find_route(snapshot, run)
+    runs.require_tables(snapshot)
+    engine = snapshot.place.backend.name
+    return revisions.candidates(snapshot.catalog, run.schema.history, runs.here(), engine), None
 
 
-def _locate_source(source: str, target: str | None, run: _Run) -> tuple[Place, Place | None]:
-    """Find the source, and the target if rows are to be merged into it."""
-    place = databases.locate(source)
-    if target is None:
-        return place, None
-    goal = databases.locate(target)
-    exists = databases.check_target(goal, place, None, run.existing)
-    return place, goal if exists and run.existing == "merge" else None
-
-
-def _take_closure(snapshot: Snapshot, selection: Selection, run: _Run, number: int = 0) -> Closure:
-    run.monitor.report(Progress("following links"))
-    root = profiles.choose_root(snapshot.catalog, selection)
-    completed = profiles.complete(snapshot.catalog, selection)
-    return closures.compute(snapshot, root, completed, number=number)
-
-
-@contextmanager
-def _opened(places: _Places, run: _Run) -> Iterator[_Session]:
-    migrates = not (places.exists and run.existing == "merge")
-    with ExitStack() as stack:
-        staging = None
-        if run.spool:
-            staging = stack.enter_context(databases.stage_target(places.target, monitor=run.monitor))
-            opening = staging.spool(places.source, timeout=run.timeout)
-        else:
-            opening = databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor)
-        snapshot = stack.enter_context(opening)
-        replayer = stack.enter_context(revisions.stand_by(snapshot.catalog if migrates else None))
-        yield _Session(snapshot, replayer, places, run, staging)
-
-
-def _carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: _Session) -> Receipt:
-    """Build aside, load, check, publish: nothing is visible before the last line."""
-    snapshot, places, monitor = session.snapshot, session.places, session.monitor
-    expected = verification.expect(snapshot, decided, graph)
-    with session.staged() as staging:
-        built = transfer.build_schema(decided, snapshot, staging, session.replayer, monitor)
-        transfer.load_rows(decided, closure, snapshot, staging, monitor)
-        monitor.report(Progress("checking"))
-        with staging.open() as draft:
-            _require(expected, draft, decided.source)
-        receipt = _receipt(decided, built, places)
-        monitor.report(Progress("publishing"))
-        monitor.poll()
-        staging.publish(
-            receipt.to_json() if session.run.receipt else None,
-            places.receipt,
-            replace=places.exists,
-            timeout=session.run.timeout,
-        )
-    return receipt
-
-
-def _merge(decided: Plan, closure: Closure, session: _Session) -> Receipt:
-    """Lock, compare, insert, check, commit: nothing is visible before the last line."""
-    snapshot, places, run = session.snapshot, session.places, session.run
-    steps = transfer.copy_steps(decided, closure, snapshot)
-    counters = snapshot.sequences()
-    with databases.join_target(places.target, snapshot, timeout=run.timeout, monitor=run.monitor) as merging:
-        merge.require_same_schema(snapshot, merging.target)
-        before = merge.take_stand(merging.target)
-        overlaps = merge.find_overlap(steps, merging, run.monitor)
-        merged = merge.add_rows(steps, overlaps, merging, run.monitor)
-        run.monitor.report(Progress("checking"))
-        after = merge.take_stand(merging.target)
-        merge.check(before, after, merged, decided, counters)
-        receipt = extend_receipt(
-            _receipt(decided, Built("merge", "the target exists"), places),
-            merged,
-            after.rows,
-            _receipt_beside(places.target) or places.receipt,
-        )
-        run.monitor.report(Progress("publishing"))
-        run.monitor.poll()
-        merging.publish(receipt.to_json() if run.receipt else None, places.receipt)
-    return receipt
-
-
-def _plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place, run: _Run) -> Plan:
-    steps = transfer.copy_steps(decided, closure, snapshot)
-    join = databases.join_target(goal, snapshot, timeout=run.timeout, monitor=run.monitor, writing=False)
-    with join as merging:
-        merge.require_same_schema(snapshot, merging.target)
-        overlaps = merge.find_overlap(steps, merging, run.monitor)
-    return replace(decided, present={name: overlap.present for name, overlap in overlaps.items()})
-
-
-def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
-    report = verification.check_target(expected, draft, source, checks=PUBLICATION_CHECKS)
-    if not report.ok:
-        listed = "; ".join(finding.text for finding in report.findings)
-        raise CheckFailedError(
-            f"{report.target}: the finished copy is not what was planned, so it was not published: {listed}",
-            hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
-        )
-
-
-def _receipt(decided: Plan, built: Built, places: _Places) -> Receipt:
-    return write_receipt(decided, places.target.shown, built.as_dict(), PUBLICATION_CHECKS)
-
-
-def _expectation(snapshot: Snapshot, selections: Sequence[Selection | None], run: _Run) -> Expectation:
+def _expectation(
+    snapshot: Snapshot, selections: Sequence[Selection | None], route: Route, run: Run
+) -> Expectation:
     """Expect every row if nothing was selected; of several selections, as merged, all their rows."""
     chosen = [selection for selection in selections if selection is not None]
     if len(chosen) < max(len(selections), 1):
         graph = build_graph(snapshot.catalog, Selection())
-        return verification.expect(snapshot, planner.plan_whole(snapshot, graph, "keep"), graph)
-    taken = [_take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
-    plans = [planner.plan_subset(snapshot, closure) for closure in taken]
+        return verification.expect(snapshot, planner.plan_whole(snapshot, graph, route, "keep"), graph)
+    taken = [runs.take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
+    plans = [planner.plan_subset(snapshot, closure, route) for closure in taken]
     if len(taken) == 1:
         return verification.expect(snapshot, plans[0], taken[0].graph)
     expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
@@ -452,17 +397,21 @@ def _shared_graph(snapshot: Snapshot, closures_taken: Sequence[Closure]) -> Grap
     return build_graph(snapshot.catalog, Selection(links=shared))
 
 
-def _recorded_selections(places: _Places, receipt: str | None) -> tuple[Selection | None, ...]:
+def _receipt_of(places: Places, receipt: str | None) -> str | None:
     if receipt is not None:
         check_file_name(receipt)
-        return read_selections(receipt)
-    beside = _receipt_beside(places.target)
-    return () if beside is None else read_selections(beside)
+        return receipt
+    return runs.receipt_beside(places.target)
 
 
-def _receipt_beside(target: Place) -> str | None:
-    path = target.backend.receipt_path(target)
-    return path if path is not None and os.path.isfile(path) else None
+def _stamp_of(recorded: str | None, *, needed: bool) -> Mapping[str, tuple[str, ...]]:
+    """A receipt that merely lies there, and can't be read, is no reason to fail where a selection was given."""
+    try:
+        return {} if recorded is None else read_stamp(recorded)
+    except SourceError:
+        if needed:
+            raise
+        return {}
 
 
 def _check_clone(violations: Violations, existing: Existing) -> None:

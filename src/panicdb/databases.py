@@ -36,6 +36,11 @@ def stage_target(place: Place, *, monitor: Monitor) -> AbstractContextManager[St
     return place.backend.stage(place, monitor=monitor)
 
 
+def stage_scratch(source: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
+    """Give the handle that writes a draft of `source`'s schema which is never published."""
+    return source.backend.scratch(source, monitor=monitor)
+
+
 def join_target(
     place: Place, snapshot: Snapshot, *, timeout: float, monitor: Monitor, writing: bool = True
 ) -> AbstractContextManager[Merging]:

@@ -8,7 +8,8 @@ from sqlalchemy.pool import NullPool
 
 from panicdb.errors import TargetError
 from panicdb.experiments import fill
-from panicdb.revisions import bundled_history, replay
+from panicdb.histories import bundled_history
+from panicdb.replays import replay
 from panicdb.values import Monitor
 
 SOURCE = "experiments.db"
@@ -35,7 +36,7 @@ def make_source(directory: str, monitor: Monitor) -> Sample:
     if path.exists():
         raise TargetError(f"{path}: exists already", hint="remove it, or name another directory")
     history = bundled_history()
-    replay(history, history.heads, folder.resolve(), f"sqlite:///{SOURCE}", monitor)
+    replay(history, history.heads, path.resolve(), monitor)
     engine = sa.create_engine(sa.URL.create("sqlite", database=str(path.resolve())), poolclass=NullPool)
     experiments = fill(engine, experiments=3, runs=4, invocations=25)
     return Sample(str(path), tuple(experiments))

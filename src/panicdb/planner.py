@@ -1,7 +1,7 @@
 """Plans: what will be done, as values that can be shown before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,26 +9,15 @@ import sqlalchemy as sa
 from panicdb import closure as closures
 from panicdb.backends.base import OrderedJoin, Snapshot
 from panicdb.closure import Closure
-from panicdb.errors import RefusedError
 from panicdb.links import Graph
 from panicdb.references import count_dangling
-from panicdb.revisions import History, find_history
+from panicdb.revisions import Route
 from panicdb.roots import ROOT
-from panicdb.values import CatalogTable, Link, Selection, Violations
+from panicdb.values import Catalog, CatalogTable, Link, Selection, Violations
 
 SAMPLED_ROWS = 200
 WEIGHED_FROM = 10_000_000
 """Bytes of a source below which a table's share of rows is estimate enough."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """How the target gets its schema, and why."""
-
-    method: str
-    """`migrations` or `copy`."""
-    reason: str
-    history: History | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,7 @@ class Plan:
         return sum(table.bytes for table in self.tables)
 
 
-def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) -> Plan:
+def plan_subset(snapshot: Snapshot, closure: Closure, route: Route, *, measure: bool = False) -> Plan:
     """Plan the transfer of a closure; `measure` sums exact lengths instead of sampling."""
     snapshot.check_portable()
     entries = snapshot.catalog.ordinary()
@@ -103,8 +92,8 @@ def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) 
         root=closure.root.name,
         roots=_root_keys(closure),
         selection=closure.selection,
-        revisions=snapshot.catalog.revisions,
-        route=_route(snapshot),
+        revisions=stamped_revisions(snapshot.catalog, route.stamped),
+        route=route,
         method="attach",
         tables=moving,
         empty={entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names},
@@ -114,7 +103,7 @@ def plan_subset(snapshot: Snapshot, closure: Closure, *, measure: bool = False) 
     )
 
 
-def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan:
+def plan_whole(snapshot: Snapshot, graph: Graph, route: Route, violations: Violations) -> Plan:
     """Plan the transfer of every row of every ordinary table. Raises ViolationError unless they are kept."""
     snapshot.check_portable()
     counts = {entry.name: count_rows(snapshot, entry) for entry in snapshot.catalog.ordinary()}
@@ -129,8 +118,8 @@ def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan
         root=None,
         roots=(),
         selection=None,
-        revisions=snapshot.catalog.revisions,
-        route=_route(snapshot),
+        revisions=stamped_revisions(snapshot.catalog, route.stamped),
+        route=route,
         method="attach",
         tables=tuple(
             TablePlan(
@@ -152,6 +141,20 @@ def plan_whole(snapshot: Snapshot, graph: Graph, violations: Violations) -> Plan
         kept={str(link): count for link, count in found.items()},
         notes=snapshot.notes(),
     )
+
+
+def stamped_revisions(
+    catalog: Catalog, stamped: Mapping[str, tuple[str, ...]]
+) -> Mapping[str, tuple[str, ...]]:
+    """A source's own version rows hold; what the user said of it fills in where it has none."""
+    own = {table: rows for table, rows in catalog.revisions.items() if rows or table not in stamped}
+    return {**stamped, **own}
+
+
+def restamped(plan: Plan, catalog: Catalog, stamped: Mapping[str, tuple[str, ...]]) -> Plan:
+    """Return a plan whose target has these version rows: its migrations name the table, if the source has none."""
+    route = replace(plan.route, stamped=stamped)
+    return replace(plan, route=route, revisions=stamped_revisions(catalog, stamped))
 
 
 def find_violations(snapshot: Snapshot, graph: Graph) -> Mapping[Link, int]:
@@ -217,10 +220,3 @@ def _root_keys(closure: Closure) -> tuple[str, ...]:
 
 def _key_text(value: Any) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _route(snapshot: Snapshot) -> Route:
-    if not snapshot.catalog.tables:
-        raise RefusedError(f"{snapshot.place.shown}: the source has no tables", hint="check the file name")
-    history, reason = find_history(snapshot.catalog)
-    return Route("copy" if history is None else "migrations", reason, history)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from panicdb.errors import SelectionError
+from panicdb.histories import Package, Recipe
 from panicdb.links import find_table, parse_link
 from panicdb.roots import Root
 from panicdb.values import Catalog, CatalogTable, LinkOption, Selection
@@ -23,6 +24,8 @@ class Profile:
     labels: tuple[str, ...]
     whole: tuple[str, ...] = ()
     links: tuple[tuple[str, ...], ...] = ()
+    package: Package | None = None
+    """Where the application has its migrations, if it is installed; the bundled history is found without."""
 
 
 PANIC_TDA = Profile(
@@ -38,6 +41,14 @@ MLFLOW = Profile(
     root="experiments",
     noun="experiments row",
     labels=("name", "lifecycle_stage"),
+    package=Package(
+        "MLflow",
+        "mlflow.store.db_migrations",
+        Recipe(
+            bootstrap="mlflow.store.tracking.dbmodels.initial_models:Base.metadata",
+            command=("mlflow", "db", "upgrade", "{url}"),
+        ),
+    ),
     links=(
         # Edges between runs, data and models name rows of several tables in one column, so none is a foreign key.
         ("inputs.source_id->runs.run_uuid=leave",),
@@ -81,9 +92,52 @@ OPTUNA = Profile(
     root="studies",
     noun="studies row",
     labels=("study_name",),
+    # Its env.py reads the logging of a configuration file that the package keeps elsewhere.
+    package=Package("Optuna", "optuna.storages._rdb.alembic", Recipe(ways=("bypass",))),
     whole=("version_info",),
 )
-BUILT_IN = (PANIC_TDA, MLFLOW, OPTUNA)
+PREFECT = Profile(
+    name="Prefect",
+    tables=frozenset({"flow", "flow_run", "flow_run_state", "task_run", "task_run_state"}),
+    root="flow_run",
+    noun="flow_run row",
+    labels=("name", "state_name", "expected_start_time"),
+    package=Package(
+        "Prefect",
+        "prefect.server.database._migrations",
+        Recipe(
+            metadata="prefect.server.database.orm_models:Base.metadata",
+            command=("prefect", "server", "database", "upgrade", "-y"),
+            environment={
+                "PREFECT_API_DATABASE_CONNECTION_URL": "{async_url}",
+                "PREFECT_HOME": "{directory}/home",
+            },
+            ways=("bypass", "command"),  # its env.py runs in a thread of its own command line only
+        ),
+        versions="versions/{engine}",
+    ),
+    links=(
+        # A state belongs to one run, a result to the state that points to it: nothing is brought by way of either.
+        ("flow_run.state_id=stay",),
+        ("flow_run_state.result_artifact_id=stay",),
+        ("task_run_state.result_artifact_id=stay",),
+        # Prefect keeps no foreign keys where much is written, and clears up afterwards.
+        ("log.flow_run_id->flow_run.id=leave",),
+        ("log.task_run_id->task_run.id=leave",),
+        ("artifact.flow_run_id->flow_run.id=leave",),
+        ("artifact.task_run_id->task_run.id=leave",),
+        ("artifact_collection.latest_id->artifact.id=leave",),
+        ("task_run_state_cache.task_run_state_id->task_run_state.id=leave",),
+        ("event_resources.event_id->events.id=leave",),
+        # A run brings the deployment it came from, if that is still there; a deployment not its other runs.
+        ("deployment.id->flow_run.deployment_id=leave",),
+        # Block documents are secrets under a key that stays behind; Prefect can't even list them without it.
+        ("deployment.storage_document_id=null",),
+        ("deployment.infrastructure_document_id=null",),
+        ("flow_run.infrastructure_document_id=null",),
+    ),
+)
+BUILT_IN = (PANIC_TDA, MLFLOW, OPTUNA, PREFECT)
 
 LABEL_NAMES = ("name", "title", "label", "slug", "email", "created_at", "started_at")
 

@@ -203,6 +203,16 @@ def read_selections(path: str) -> tuple[Selection | None, ...]:
     return tuple(_selection_from(part, path) for part in parts)
 
 
+def read_stamp(path: str) -> Mapping[str, tuple[str, ...]]:
+    """Read the version rows that a target has because the user named its source's revision. Raises SourceError."""
+    schema = _read(path).get("schema")
+    stamped = schema.get("stamped", {}) if isinstance(schema, dict) else {}
+    try:
+        return {table: _texts(rows) for table, rows in stamped.items()}
+    except (AttributeError, TypeError) as error:
+        raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT) from error
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))

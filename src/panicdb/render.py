@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from panicdb.building import WAYS, told
 from panicdb.commands import RootList
+from panicdb.drifts import Drift, Inference
 from panicdb.errors import PanicDBError
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, selection_as_dict
@@ -35,6 +37,10 @@ def as_text(value: object) -> str:
             return report_text(value)
         case RootList():
             return roots_text(value)
+        case Drift():
+            return drift_text(value)
+        case Inference():
+            return inference_text(value)
     raise TypeError(f"no text for {type(value).__name__}")
 
 
@@ -49,6 +55,10 @@ def as_plain(value: object) -> dict[str, Any]:
             return report_json(value)
         case RootList():
             return roots_json(value)
+        case Drift():
+            return drift_json(value)
+        case Inference():
+            return inference_json(value)
     raise TypeError(f"no plain values for {type(value).__name__}")
 
 
@@ -72,7 +82,7 @@ def plan_text(plan: Plan) -> str:
         *columns(("table", "rows", "owned", "support", "of", "about", "by"), rows, right=(1, 2, 3, 4, 5)),
         "",
         f"{plan.rows:,} rows in {len(plan.tables)} tables, about {size_text(plan.bytes)}",
-        f"schema: {_route_text(plan.route.method)} ({plan.route.reason})",
+        f"schema: {_planned_text(plan)} ({plan.route.reason})",
         *_more(plan.empty, plan.kept),
         *(
             f"becomes NULL: {link} in {count:,} rows"
@@ -155,16 +165,103 @@ def _transfer_text(receipt: Receipt) -> str:
         *columns(("table", "rows", "owned", "support", "of"), rows, right=(1, 2, 3, 4)),
         "",
         f"schema: {_route_text(schema['method'])} ({schema['reason']})",
-        *(f"  {difference}" for difference in schema["differences"]),
-        *(
-            f"cleared {count:,} rows that migrations put into {name}"
-            for name, count in schema["cleared"].items()
-        ),
+        *_schema_lines(schema),
         *_more(receipt.empty, receipt.kept),
         f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {receipt.place}",
         f"checked before publication: {', '.join(receipt.checks)}",
     ]
     return "\n".join(lines)
+
+
+def _schema_lines(schema: Mapping[str, Any]) -> list[str]:
+    """Say how the migrations ran, and what came of it beside the schema."""
+    lines = [f"  {difference}" for difference in schema["differences"]]
+    if schema["way"] is not None:  # else the reason says what failed
+        lines.append(f"migrations: {_guarded_text(schema['way'], schema['protection'])}")
+        lines += [f"note: {failure}" for failure in schema["failures"]]
+    lines += [
+        f"put back into {table}, where another revision stands for it: {', '.join(rows)}"
+        for table, rows in schema["put_back"].items()
+    ]
+    lines += [
+        f"cleared {count:,} rows that migrations put into {name}" for name, count in schema["cleared"].items()
+    ]
+    return lines
+
+
+def _guarded_text(way: Any, protection: str) -> str:
+    return f"ran {WAYS[way]}, guarded, " + (
+        f"with {protection}" if protection else "without help of the kernel"
+    )
+
+
+def drift_text(drift: Drift) -> str:
+    """Show what of a live schema is not what its history builds."""
+    rows = "; ".join(f"{table} {', '.join(rows)}" for table, rows in drift.revisions.items())
+    verdict = "is what its migrations build" if drift.ok else "is not what its migrations build"
+    count = len(drift.differences)
+    found = f"{drift.objects} objects, {drift.facts} facts, {count} difference{'s' * (count != 1)}"
+    lines = [
+        *map(told, drift.differences),
+        f"{drift.history} at {rows}: {found}",
+        f"migrations: {_guarded_text(drift.way, drift.protection)}",
+        *(f"note: {failure}" for failure in drift.failures),
+        f"the schema of {drift.source} {verdict}",
+    ]
+    return "\n".join(lines)
+
+
+def drift_json(drift: Drift) -> dict[str, Any]:
+    """Return a drift as plain values."""
+    return {
+        "source": drift.source,
+        "revisions": drift.revisions,
+        "history": drift.history,
+        "way": drift.way,
+        "protection": drift.protection,
+        "objects": drift.objects,
+        "facts": drift.facts,
+        "ok": drift.ok,
+        "failures": drift.failures,
+        "differences": [
+            {
+                "severity": each.severity,
+                "object": each.object,
+                "property": each.property,
+                "source": each.source_value,
+                "migrations": each.target_value,
+            }
+            for each in drift.differences
+        ],
+    }
+
+
+def inference_text(inference: Inference) -> str:
+    """Show which revisions build a live schema."""
+    lines = [
+        f"{', '.join(candidate.revisions) or 'no revision'} of {candidate.history} builds the schema of "
+        f"{inference.source}"
+        for candidate in inference.candidates
+    ]
+    if not lines:
+        lines.append(f"no revision builds the schema of {inference.source}")
+    lines += [f"could not be run: {failure}" for failure in inference.failures]
+    tried = f"{inference.tried} revision{'s' * (inference.tried != 1)} tried"
+    hint = "; a suggestion: the schema can't tell what data migrations did" if inference.ok else ""
+    return "\n".join([*lines, tried + hint])
+
+
+def inference_json(inference: Inference) -> dict[str, Any]:
+    """Return an inference as plain values."""
+    return {
+        "source": inference.source,
+        "tried": inference.tried,
+        "ok": inference.ok,
+        "candidates": [
+            {"history": each.history, "revisions": each.revisions} for each in inference.candidates
+        ],
+        "failures": inference.failures,
+    }
 
 
 def report_text(report: Report) -> str:
@@ -247,7 +344,14 @@ def size_text(size: int) -> str:
 
 
 def _route_text(method: str) -> str:
-    return "built by its migrations" if method == "migrations" else "copied from the source's definitions"
+    names = {"migrations": "built by its migrations", "merge": "the target's own"}
+    return names.get(method, "copied from the source's definitions")
+
+
+def _planned_text(plan: Plan) -> str:
+    if plan.route.method != "migrations":
+        return _route_text(plan.route.method)
+    return f"by its migrations if they build what the source is, else {'refused' if plan.route.required else 'copied'}"
 
 
 def _more(empty: Mapping[str, int], kept: Mapping[str, int]) -> list[str]:

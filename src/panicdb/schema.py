@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from panicdb.values import Fact, Facts
+from panicdb.values import Fact, Facts, quote_name
 
 
 class Severity(StrEnum):
@@ -29,12 +29,16 @@ class Difference:
     target_value: str | None
 
     def __str__(self) -> str:
-        """Say it in one line; long values are cut around the place where they begin to differ."""
+        """Say it in one line."""
+        return self.describe("the source", "the target")
+
+    def describe(self, source: str, target: str) -> str:
+        """Say it in one line, with names for both sides; values are cut around the place where they begin to differ."""
         if self.property == EXISTENCE:
             missing = self.target_value is None
-            return f"{self.object}: {'missing in' if missing else 'only in'} the target"
-        source, target = _excerpts(self.source_value or "(absent)", self.target_value or "(absent)")
-        return f"{self.object}: {self.property} is {source} in the source, {target} in the target"
+            return f"{self.object}: {'missing in' if missing else 'only in'} {target}"
+        ours, theirs = _excerpts(self.source_value or "(absent)", self.target_value or "(absent)")
+        return f"{self.object}: {self.property} is {ours} in {source}, {theirs} in {target}"
 
 
 EXISTENCE = "existence"
@@ -61,6 +65,17 @@ def compare(source: Facts, target: Facts) -> tuple[Difference, ...]:
         *comparison.changed(),
     ]
     return tuple(sorted(differences, key=_gravest_first))
+
+
+def without_tables(facts: Facts, tables: Iterable[str]) -> Facts:
+    """Return the facts without those of some tables, and of what belongs to them."""
+    left_out = {f"table {quote_name(name)}" for name in tables}
+    gone = {
+        name
+        for (name, aspect), fact in facts.items()
+        if aspect == EXISTENCE and (name in left_out or fact.within in left_out)
+    }
+    return {key: fact for key, fact in facts.items() if key[0] not in gone}
 
 
 def _gravest_first(difference: Difference) -> tuple[int, str, str]:

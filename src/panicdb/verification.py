@@ -8,7 +8,7 @@ from panicdb.backends.base import Snapshot
 from panicdb.links import Graph
 from panicdb.planner import Plan, count_rows
 from panicdb.references import count_dangling
-from panicdb.schema import Severity, compare
+from panicdb.schema import Severity, compare, without_tables
 from panicdb.values import Facts
 
 PUBLICATION_CHECKS = ("revision", "schema", "rows", "foreign keys", "sequences")
@@ -68,6 +68,8 @@ class Expectation:
     graph: Graph
     dangling: Mapping[str, int]
     sequences: Mapping[str, int]
+    stamped: frozenset[str] = frozenset()
+    """Version tables that the target has because the user said at which revision the source is."""
 
 
 def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
@@ -83,6 +85,7 @@ def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
         graph=graph,
         dangling=plan.kept,
         sequences=snapshot.sequences(),
+        stamped=frozenset(plan.route.stamped).difference(snapshot.catalog.tables),
     )
 
 
@@ -131,12 +134,16 @@ def _rows(rows: tuple[str, ...] | None) -> str:
 
 
 def _check_schema(expected: Expectation, target: Snapshot) -> Found:
-    differences = compare(expected.facts, target.facts())
+    differences = compare(
+        without_tables(expected.facts, expected.stamped), without_tables(target.facts(), expected.stamped)
+    )
     counted = [each for each in differences if each.severity is not Severity.COSMETIC]
     cosmetic = len(differences) - len(counted)
     found = [Finding(_SCHEMA_CODES[each.severity], "schema", f"{each.severity}: {each}") for each in counted]
     objects = len({name for name, _property in expected.facts})
     note = f"{objects} objects, {len(expected.facts)} facts"
+    if found:
+        note += "; `panicdb drift` tells which side left its revision"
     return found, note + (f", {cosmetic} cosmetic differences" if cosmetic else "")
 
 

@@ -115,6 +115,10 @@ class Snapshot(ABC):
         """Say what a user should know about reading this source."""
 
     @abstractmethod
+    def excludes_writers(self) -> bool:
+        """Tell whether nobody can write to the database as long as this snapshot lasts."""
+
+    @abstractmethod
     def size(self) -> int:
         """Return the bytes that the whole database takes."""
 
@@ -162,15 +166,15 @@ class Staging(ABC):
 
     @abstractmethod
     def directory(self) -> str:
-        """Return the private directory: the working directory of the guarded child."""
+        """Return the private directory: the only one that the guarded child writes to."""
 
     @abstractmethod
     def held(self) -> tuple[int, ...]:
         """Return the descriptors that the guarded child keeps open: no other run comes in while it may still write."""
 
     @abstractmethod
-    def url(self) -> str:
-        """Return the URL of the database, relative to `directory()`."""
+    def path(self) -> str:
+        """Return the whole path of the draft, in `directory()`."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -179,6 +183,10 @@ class Staging(ABC):
     @abstractmethod
     def copy_schema(self, snapshot: Snapshot) -> None:
         """Create every object of the source from its own definition, version rows included."""
+
+    @abstractmethod
+    def add_versions(self, rows: Mapping[str, tuple[str, ...]]) -> None:
+        """Insert version rows, by table, into a migrated draft."""
 
     @abstractmethod
     def adopt_schema(self) -> Mapping[str, int]:
@@ -198,8 +206,8 @@ class Staging(ABC):
         """Bring back what the load had put aside: indexes, views, triggers, counters, statistics."""
 
     @abstractmethod
-    def open(self) -> AbstractContextManager[Snapshot]:
-        """Open what was built for the checks, for reading only."""
+    def open(self, path: str | None = None) -> AbstractContextManager[Snapshot]:
+        """Open what was built for the checks, for reading only; or a copy of it, `path`, in `directory()`."""
 
     @abstractmethod
     def publish(
@@ -295,6 +303,10 @@ class Backend(ABC):
     @abstractmethod
     def stage(self, place: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
         """Make the private place beside the target; whatever happens, nothing of it stays."""
+
+    @abstractmethod
+    def scratch(self, source: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
+        """Make a private place for a draft that is never published, beside nothing; nothing of it stays."""
 
     @abstractmethod
     def join(

@@ -43,6 +43,10 @@ class SQLiteBackend(Backend):
         """See `Backend`."""
         return publish.stage(place, monitor=monitor)
 
+    def scratch(self, source: Place, *, monitor: Monitor) -> AbstractContextManager[Staging]:
+        """See `Backend`."""
+        return publish.scratch(source, monitor=monitor)
+
     def join(
         self, place: Place, snapshot: Snapshot, *, timeout: float, monitor: Monitor, writing: bool
     ) -> AbstractContextManager[Merging]:

@@ -8,7 +8,11 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
+
+REMEMBERED = 1024
+"""Definitions: a run reads each several times, since a target has the source's."""
 
 Spelling = tuple[str, ...]
 """Normalised tokens: equal only where SQLite reads the same thing."""
@@ -375,6 +379,7 @@ class CreateTable:
     autoincrement: bool
 
 
+@lru_cache(maxsize=REMEMBERED)
 def read_table(sql: str) -> CreateTable | None:
     """Read CREATE TABLE; return None for what can't be read."""
     try:

@@ -20,6 +20,24 @@ OLDEST_SQLITE = (3, 37, 0)
 _ADDITION = re.compile(r"(no such|unknown) (module|collation sequence|function|tokenizer)\b")
 _NAMES_MAIN = re.compile(r"malformed database schema \((.+)\) - .*cannot reference objects in database")
 _UNSAFE = re.compile(r"unsafe use of (.+)")
+_INNOCUOUS, _DIRECT_ONLY = 0x200000, 0x80000
+_OF_SEARCH = frozenset(
+    (
+        *(
+            "bm25",
+            "fts5",
+            "fts5_source_id",
+            "highlight",
+            "match",
+            "matchinfo",
+            "offsets",
+            "optimize",
+            "snippet",
+        ),
+        *("rtreecheck", "rtreedepth", "rtreenode"),
+    )
+)
+"""Functions of SQLite's own search modules, which work on the rows of a search only."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*:")
 
 
@@ -74,10 +92,26 @@ def connect(path: str, mode: str, *, timeout: float = 0.0) -> sqlite3.Connection
         check_same_thread=False,
     )
     connection.text_factory = _decode
-    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA trusted_schema = {'ON' if _has_only_own_functions(connection) else 'OFF'}")
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA temp_store = FILE")
     return connection
+
+
+def _has_only_own_functions(connection: sqlite3.Connection) -> bool:
+    """Tell whether a schema must be trusted to be read at all, and can be.
+
+    SQLite 3.38 to 3.40 did not mark its JSON functions as harmless, and refuses every statement on a file that has an
+    index or a check with one of them. That is lifted where no function is known but those that SQLite itself has: what
+    does something outside of the file can't be called by a schema, trusted or not (SQLITE_DIRECTONLY). Reads no file.
+    """
+    doubtful = [
+        (name, builtin)
+        for name, builtin, *_, flags in connection.execute("PRAGMA function_list")
+        if not flags & (_INNOCUOUS | _DIRECT_ONLY)
+    ]
+    others = {name for name, builtin in doubtful if not builtin} - _OF_SEARCH
+    return any(builtin for _, builtin in doubtful) and not others
 
 
 def _decode(data: bytes) -> str:

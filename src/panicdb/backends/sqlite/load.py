@@ -134,6 +134,14 @@ def put_aside(connection: sa.Connection) -> tuple[SchemaObject, ...]:
     return triggers
 
 
+def add_versions(connection: sa.Connection, rows: Mapping[str, tuple[str, ...]]) -> None:
+    """Insert version rows that no upgrade leaves."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    for table, revisions in rows.items():
+        insert = f"INSERT INTO main.{quote(table)} VALUES (?)"
+        connection.exec_driver_sql(insert, [(revision,) for revision in revisions])
+
+
 def clear_rows(connection: sa.Connection, tables: Sequence[CatalogTable]) -> Mapping[str, int]:
     """Delete the rows that migrations inserted; return how many, per table."""
     cleared = {}

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -65,9 +66,9 @@ class SQLiteStaging(Staging):
         """See `Staging`."""
         return (self._lock,)
 
-    def url(self) -> str:
+    def path(self) -> str:
         """See `Staging`."""
-        return f"sqlite:///{DATABASE}"
+        return self._path
 
     def reset(self) -> None:
         """See `Staging`."""
@@ -82,6 +83,11 @@ class SQLiteStaging(Staging):
             loading.create_objects(connection, [item for item in source.objects if item.kind == "table"])
         self._later = tuple(item for item in source.objects if item.kind != "table")
         self._copied = True
+
+    def add_versions(self, rows: Mapping[str, tuple[str, ...]]) -> None:
+        """See `Staging`."""
+        with self._building() as connection:
+            loading.add_versions(connection, rows)
 
     def adopt_schema(self) -> Mapping[str, int]:
         """See `Staging`."""
@@ -107,9 +113,9 @@ class SQLiteStaging(Staging):
         with self._building() as connection:
             loading.finish(connection, self._known(snapshot), self._later, whole=whole)
 
-    def open(self) -> AbstractContextManager[Snapshot]:
+    def open(self, path: str | None = None) -> AbstractContextManager[Snapshot]:
         """See `Staging`."""
-        place = Place(self._place.shown, self._place.backend, self._path)
+        place = Place(self._place.shown, self._place.backend, path or self._path)
         return open_snapshot(place, timeout=0.0, monitor=self._monitor)
 
     def publish(
@@ -141,6 +147,9 @@ class SQLiteStaging(Staging):
             publish_receipt(self._directory, self._place, receipt_path)
 
     def _name(self, receipt_path: str | None) -> None:
+        """Another run may have been faster; then the receipt beside the target is that one's."""
+        if os.path.lexists(self._place.location):
+            raise _appeared(self._place.shown)
         if receipt_path is not None:
             discard_receipt(receipt_path)
         _refuse_sidecars(self._place)
@@ -298,6 +307,15 @@ def stage(place: Place, *, monitor: Monitor) -> Iterator[SQLiteStaging]:
             yield staging
         except (OSError, sqlite3.Error) as error:
             raise staging.explain(error) from error
+
+
+@contextmanager
+def scratch(source: Place, *, monitor: Monitor) -> Iterator[SQLiteStaging]:
+    """Give a draft in a directory for temporary files; nothing of it stays."""
+    with tempfile.TemporaryDirectory(prefix="panicdb-") as directory:
+        place = Place(source.shown, source.backend, os.path.join(os.path.realpath(directory), DATABASE))
+        with stage(place, monitor=monitor) as staging:
+            yield staging
 
 
 def _refuse_source(place: Place, source: Place) -> None:

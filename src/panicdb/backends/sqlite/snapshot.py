@@ -209,9 +209,13 @@ class SQLiteSnapshot(Snapshot):
                 if self.connection.execute(holds_null).first() is None:
                     yield f"{entry.name}.{column.name}"
 
+    def excludes_writers(self) -> bool:
+        """See `Snapshot`: without a write-ahead log a reader's lock keeps every commit waiting."""
+        return self._reader.pragma("journal_mode") != [("wal",)]
+
     def notes(self) -> tuple[str, ...]:
         """Say what reading does to writers."""
-        if self._reader.pragma("journal_mode") == [("wal",)]:
+        if not self.excludes_writers():
             return ()
         waiting = "the source is in rollback-journal mode: its writers wait while it is read"
         return (f"{waiting}; with --spool only while it is copied aside",)

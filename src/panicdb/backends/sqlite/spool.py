@@ -18,9 +18,9 @@ BYTES_PER_STEP = 1_048_576
 class SpooledSnapshot(SQLiteSnapshot):
     """A snapshot of the copy. It is shown as the source: nobody can look at the copy."""
 
-    def notes(self) -> tuple[str, ...]:
-        """Nobody waits for a private copy."""
-        return ()
+    def excludes_writers(self) -> bool:
+        """The source is free again; what is written there does not show here."""
+        return False
 
 
 @contextmanager

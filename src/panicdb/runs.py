@@ -1,0 +1,251 @@
+"""What every transfer goes through: places are found, the source is opened, a plan is carried out or merged."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from panicdb import building, databases, merge, planner, profiles, revisions, transfer, verification
+from panicdb import closure as closures
+from panicdb.backends.base import Place, Snapshot, Staging
+from panicdb.building import Built
+from panicdb.closure import Closure
+from panicdb.errors import CheckFailedError, RefusedError, check_file_name
+from panicdb.links import Graph
+from panicdb.planner import Plan
+from panicdb.receipt import Receipt, extend_receipt, write_receipt
+from panicdb.replays import Replayer
+from panicdb.revisions import Route, SchemaChoice
+from panicdb.values import Existing, Facts, Monitor, Progress, Selection
+from panicdb.verification import PUBLICATION_CHECKS, Expectation
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a transfer is to be made, whatever it transfers."""
+
+    monitor: Monitor
+    timeout: float
+    receipt: bool | str = True
+    existing: Existing = "refuse"
+    spool: bool = False
+    schema: SchemaChoice = field(default_factory=SchemaChoice)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where everything is."""
+
+    source: Place
+    target: Place
+    receipt: str | None
+    """Where the receipt goes; where one is that will be out of date if none is wanted."""
+    exists: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a transfer holds open: the source, and a process that may have to run migrations.
+
+    The private place beside the target, too, if the source was spooled there; else that is made once there is a plan.
+    """
+
+    snapshot: Snapshot
+    route: Route
+    replayer: Replayer
+    places: Places
+    run: Run
+    staging: Staging | None
+
+    @property
+    def monitor(self) -> Monitor:
+        """What the run reports to."""
+        return self.run.monitor
+
+    def staged(self) -> AbstractContextManager[Staging]:
+        """Give the private place beside the target."""
+        if self.staging is not None:
+            return nullcontext(self.staging)
+        return databases.stage_target(self.places.target, monitor=self.monitor)
+
+
+def locate(source: str, target: str, run: Run) -> Places:
+    """Find both places, and refuse a wrong target before the source is read."""
+    origin, goal = databases.locate(source), databases.locate(target)
+    named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
+    if named is not None:
+        check_file_name(named)
+        named = os.path.abspath(named)
+    exists = databases.check_target(goal, origin, named if run.receipt else None, run.existing)
+    return Places(origin, goal, named, exists)
+
+
+def locate_source(source: str, target: str | None, run: Run) -> tuple[Place, Place | None]:
+    """Find the source, and the target if rows are to be merged into it."""
+    place = databases.locate(source)
+    if target is None:
+        return place, None
+    goal = databases.locate(target)
+    exists = databases.check_target(goal, place, None, run.existing)
+    return place, goal if exists and run.existing == "merge" else None
+
+
+def take_closure(snapshot: Snapshot, selection: Selection, run: Run, number: int = 0) -> Closure:
+    """Follow the links from the selected roots. Reads only; `number` tells several closures apart."""
+    run.monitor.report(Progress("following links"))
+    root = profiles.choose_root(snapshot.catalog, selection)
+    completed = profiles.complete(snapshot.catalog, selection)
+    return closures.compute(snapshot, root, completed, number=number)
+
+
+@contextmanager
+def opened(places: Places, run: Run) -> Iterator[Session]:
+    """Open the source, and let the process that may have to run migrations import what it needs meanwhile."""
+    with ExitStack() as stack:
+        staging = None
+        if run.spool:
+            staging = stack.enter_context(databases.stage_target(places.target, monitor=run.monitor))
+            opening = staging.spool(places.source, timeout=run.timeout)
+        else:
+            opening = databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor)
+        snapshot = stack.enter_context(opening)
+        route = find_route(snapshot, run, merging=places.exists and run.existing == "merge")
+        replayer = stack.enter_context(standing_by(route))
+        yield Session(snapshot, route, replayer, places, run, staging)
+
+
+def find_route(snapshot: Snapshot, run: Run, *, merging: bool = False) -> Route:
+    """Decide how the target gets its schema. Reads files; raises RefusedError for a source without tables."""
+    require_tables(snapshot)
+    if merging:
+        return Route("merge", "the target exists")
+    return revisions.find_route(snapshot.catalog, run.schema, here(), snapshot.place.backend.name)
+
+
+def require_tables(snapshot: Snapshot) -> None:
+    """Refuse a source that holds nothing."""
+    if not snapshot.catalog.tables:
+        raise RefusedError(f"{snapshot.place.shown}: the source has no tables", hint="check the file name")
+
+
+def here() -> Path:
+    """Return the working directory. Raises RefusedError where it is gone."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise RefusedError(
+            "the working directory does not exist any more", hint="cd to another one"
+        ) from None
+
+
+@contextmanager
+def standing_by(route: Route) -> Iterator[Replayer]:
+    """Give what replays histories; where one is to be, its child starts now, and imports while others work."""
+    with closing(Replayer()) as replayer:
+        if route.method == "migrations":
+            replayer.start(route.python)
+        yield replayer
+
+
+def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Session) -> Receipt:
+    """Build aside, load, check, publish: nothing is visible before the last line."""
+    snapshot, places, monitor = session.snapshot, session.places, session.monitor
+    with session.staged() as staging:
+        staging.needed = decided.bytes
+        built = building.build_schema(decided.route, snapshot, staging, session.replayer, monitor)
+        if built.ran:
+            _require_untouched(session)
+        decided = planner.restamped(decided, snapshot.catalog, built.stamped)
+        expected = verification.expect(snapshot, decided, graph)
+        transfer.load_rows(decided, closure, snapshot, staging, monitor)
+        monitor.report(Progress("checking"))
+        with staging.open() as draft:
+            _require(expected, draft, decided.source)
+        receipt = _receipt(decided, built, places)
+        monitor.report(Progress("publishing"))
+        monitor.poll()
+        staging.publish(
+            receipt.to_json() if session.run.receipt else None,
+            places.receipt,
+            replace=places.exists,
+            timeout=session.run.timeout,
+        )
+    return receipt
+
+
+def _require_untouched(session: Session) -> None:
+    if not session.snapshot.excludes_writers():
+        there = session.snapshot.catalog.revisions, session.snapshot.facts()
+        require_untouched(session.places.source, *there, session.run)
+
+
+def require_untouched(
+    place: Place, revisions_before: Mapping[str, tuple[str, ...]], facts_before: Facts, run: Run
+) -> None:
+    """Migrations ran, so make sure that they did not run there. The source's rows are its own: it is live.
+
+    Reads the source anew. Raises CheckFailedError.
+    """
+    with databases.open_source(place, timeout=run.timeout, monitor=run.monitor) as now:
+        same = now.catalog.revisions == revisions_before and now.facts() == facts_before
+    if not same:
+        raise CheckFailedError(
+            f"{place.shown}: its schema or its version rows changed while this run was at work",
+            hint="see who migrates it; then run this again",
+        )
+
+
+def merge_rows(decided: Plan, closure: Closure, session: Session) -> Receipt:
+    """Lock, compare, insert, check, commit: nothing is visible before the last line."""
+    snapshot, places, run = session.snapshot, session.places, session.run
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    counters = snapshot.sequences()
+    with databases.join_target(places.target, snapshot, timeout=run.timeout, monitor=run.monitor) as merging:
+        merge.require_same_schema(snapshot, merging.target)
+        before = merge.take_stand(merging.target)
+        overlaps = merge.find_overlap(steps, merging, run.monitor)
+        merged = merge.add_rows(steps, overlaps, merging, run.monitor)
+        run.monitor.report(Progress("checking"))
+        after = merge.take_stand(merging.target)
+        merge.check(before, after, merged, decided, counters)
+        receipt = extend_receipt(
+            _receipt(decided, Built(decided.route.method, decided.route.reason), places),
+            merged,
+            after.rows,
+            receipt_beside(places.target) or places.receipt,
+        )
+        run.monitor.report(Progress("publishing"))
+        run.monitor.poll()
+        merging.publish(receipt.to_json() if run.receipt else None, places.receipt)
+    return receipt
+
+
+def plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place, run: Run) -> Plan:
+    """Add to a plan what the target has already. Reads only."""
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    join = databases.join_target(goal, snapshot, timeout=run.timeout, monitor=run.monitor, writing=False)
+    with join as merging:
+        merge.require_same_schema(snapshot, merging.target)
+        overlaps = merge.find_overlap(steps, merging, run.monitor)
+    return replace(decided, present={name: overlap.present for name, overlap in overlaps.items()})
+
+
+def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
+    report = verification.check_target(expected, draft, source, checks=PUBLICATION_CHECKS)
+    if not report.ok:
+        listed = "; ".join(finding.text for finding in report.findings)
+        raise CheckFailedError(
+            f"{report.target}: the finished copy is not what was planned, so it was not published: {listed}",
+            hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
+        )
+
+
+def _receipt(decided: Plan, built: Built, places: Places) -> Receipt:
+    return write_receipt(decided, places.target.shown, built.as_dict(), PUBLICATION_CHECKS)
+
+
+def receipt_beside(target: Place) -> str | None:
+    """Return the path of the receipt that lies beside a target, if there is one."""
+    path = target.backend.receipt_path(target)
+    return path if path is not None and os.path.isfile(path) else None
