@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-APPLICATIONS = ("mlflow", "optuna")
+APPLICATIONS = ("mlflow", "optuna", "prefect")
 INSTALL_SECONDS = 900
 STAMP = "requirements.sha256"
 

@@ -23,6 +23,13 @@ PANICDB = Path(sys.executable).with_name("panicdb")
 SECONDS = 180
 NAMED_ROOT = "root named"
 PROFILE_ROOT = "root by profile"
+ROOTS = {
+    "mlflow": ("experiments", "SELECT experiment_id FROM experiments WHERE experiment_id > 0 ORDER BY 1"),
+    "optuna": ("studies", "SELECT study_id FROM studies ORDER BY 1"),
+    "prefect": ("flow_run", "SELECT id FROM flow_run WHERE name LIKE 'run _' ORDER BY name"),
+}
+"""The table that the profile of each application takes for the roots, and the three roots that its script makes."""
+Key = int | str
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,14 @@ class Application:
     python: Path
     database: Path
 
-    def ask(self, verb: str, database: Path, number: int) -> Any:
+    @property
+    def roots(self) -> list[Key]:
+        """The keys of the three roots in the database."""
+        return column(self.database, ROOTS[self.name][1])
+
+    def ask(self, verb: str, database: Path, root: Key) -> Any:
         """Let the application look into a database. It may write there, by opening it."""
-        return json.loads(self.run(verb, str(database), str(number)))
+        return json.loads(self.run(verb, str(database), str(root)))
 
     def run(self, *arguments: str) -> str:
         """Run the application's script, out of reach of the environment that runs the tests."""
@@ -48,14 +60,23 @@ class Application:
             "DO_NOT_TRACK": "true",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "GIT_PYTHON_REFRESH": "quiet",
+            "PREFECT_HOME": str(home / "prefect"),
         }
         return run([str(part) for part in command], home, clean)
 
 
 @cache
-def look_at_source(application: Application, number: int) -> Any:
+def look_at_source(application: Application, root: Key) -> Any:
     """Ask once what the application shows of its own database, which no test changes."""
-    return application.ask("check", application.database, number)
+    return application.ask("check", application.database, root)
+
+
+def in_subset(application: Application, root: Key) -> Any:
+    """What the application is to show of a root in a subset: what it shows in the source, without secrets."""
+    shown = look_at_source(application, root)["shown"]
+    if application.name == "prefect" and shown["deployment"]:
+        return {**shown, "deployment": {**shown["deployment"], "storage_document_id": None}}
+    return shown
 
 
 def run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
@@ -73,9 +94,9 @@ def run(command: list[str], folder: Path, environment: Mapping[str, str] | None 
     return done.stdout
 
 
-def panicdb(*arguments: str | Path, folder: Path) -> str:
-    """Run panicdb as a user would."""
-    return run([str(PANICDB), *map(str, arguments)], folder)
+def panicdb(*arguments: str | Path, folder: Path, **variables: str) -> str:
+    """Run panicdb as a user would, with further variables in the environment."""
+    return run([str(PANICDB), *map(str, arguments)], folder, {**os.environ, **variables})
 
 
 def make_application(name: str, folder: Path) -> Application:
@@ -94,6 +115,11 @@ def optuna(tmp_path_factory):
     return make_application("optuna", tmp_path_factory.mktemp("optuna"))
 
 
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory):
+    return make_application("prefect", tmp_path_factory.mktemp("prefect"))
+
+
 @dataclass(frozen=True)
 class Subset:
     """A database and what was exported of it."""
@@ -108,12 +134,12 @@ class Subset:
         return f"{title}: {sum(got.values())} of {sum(wanted.values())} rows: {counts}"
 
 
-def export(source: Path, folder: Path, root: str, number: int, how: str) -> Subset:
+def export(source: Path, folder: Path, table: str, root: Key, how: str) -> Subset:
     """Export one root, verify it, and see that the source is as it was."""
     target = folder / "out.db"
     before = fingerprint(source)
-    named = ["--root", root] if how == NAMED_ROOT else []
-    panicdb("export", source, target, *named, str(number), folder=folder)
+    named = ["--root", table] if how == NAMED_ROOT else []
+    panicdb("export", source, target, *named, str(root), folder=folder)
     verify(source, target, folder)
     assert fingerprint(source) == before
     return Subset(source, target)
@@ -233,7 +259,100 @@ def test_optuna_loads_an_exported_study_and_continues_it_as_it_would_have(optuna
     assert further == optuna.ask("continue", original, number)
 
 
-@pytest.mark.parametrize("name", ["mlflow", "optuna"])
+@pytest.mark.parametrize(
+    ("name", "how", "held"),
+    [
+        (
+            "run 1",
+            NAMED_ROOT,
+            {
+                "flows": ["clean", "ingest"],
+                "flow_runs": ["run 1", "within run 1"],
+                "deployments": ["nightly"],
+                "work_pools": ["pool of nightly"],
+                "latest_artifacts": 0,
+            },
+        ),
+        # Its deployment was deleted, and Prefect left that one's id in place.
+        (
+            "run 3",
+            PROFILE_ROOT,
+            {
+                "flows": ["clean", "report"],
+                "flow_runs": ["run 3", "within run 3"],
+                "deployments": [],
+                "work_pools": ["pool of weekly"],
+                "latest_artifacts": 1,
+            },
+        ),
+        # The task that called it is needed, and the run of that task, but nothing else of that run.
+        (
+            "within run 2",
+            PROFILE_ROOT,
+            {
+                "flows": ["clean", "ingest"],
+                "flow_runs": ["run 2", "within run 2"],
+                "deployments": [],
+                "work_pools": ["pool of nightly"],
+                "latest_artifacts": 0,
+            },
+        ),
+    ],
+)
+def test_prefect_shows_of_an_exported_flow_run_what_it_showed_before(prefect, tmp_path, name, how, held):
+    """States, tasks, runs within it, logs, artifacts, inputs, its deployment and work pool: all of it, no more."""
+    root = find_run(prefect, name)
+    subset = export(prefect.database, tmp_path, "flow_run", root, how)
+    print(subset.figures(f"Prefect {name}, {how}"))
+
+    seen = prefect.ask("check", subset.target, root)
+
+    assert seen["shown"] == in_subset(prefect, root)
+    # The variable and the block document may be secrets.
+    assert seen["held"] == {**held, "variables": [], "blocks": []}
+
+
+def find_run(prefect: Application, name: str) -> Key:
+    (found,) = column(prefect.database, f"SELECT id FROM flow_run WHERE name = '{name}'")
+    return found
+
+
+def test_prefect_keeps_its_secrets_and_runs_an_exported_flow_once_more(prefect, tmp_path):
+    """A deployment may name an encrypted block document; that is no part of its runs, nor is the key to it."""
+    wanted = "SELECT storage_document_id IS NULL FROM deployment WHERE name = 'nightly'"
+    assert column(prefect.database, wanted) == [0]
+    root = find_run(prefect, "run 2")
+
+    subset = export(prefect.database, tmp_path, "flow_run", root, PROFILE_ROOT)
+
+    assert column(subset.target, wanted) == [1]
+    rows = count_rows(subset.target)
+    assert {table: rows[table] for table in ("configuration", "block_document", "variable")} == {
+        "configuration": 0,
+        "block_document": 0,
+        "variable": 0,
+    }
+    original = tmp_path / "original.db"
+    shutil.copy(prefect.database, original)
+    further = prefect.ask("continue", subset.target, root)
+    assert further["tasks"] == ["load"]
+    assert further == prefect.ask("continue", original, root)
+
+
+def test_prefect_shows_all_runs_of_an_exported_flow(prefect, tmp_path):
+    (flow,) = column(prefect.database, "SELECT id FROM flow WHERE name = 'ingest'")
+    subset = export(prefect.database, tmp_path, "flow", flow, NAMED_ROOT)
+    print(subset.figures("Prefect flow"))
+
+    for name in ("run 1", "run 2"):
+        root = find_run(prefect, name)
+        seen = prefect.ask("check", subset.target, root)
+        assert seen["shown"] == in_subset(prefect, root)
+    assert seen["held"]["flow_runs"] == ["run 1", "run 2", "within run 1", "within run 2"]
+    assert seen["held"]["deployments"] == ["nightly"]
+
+
+@pytest.mark.parametrize("name", ROOTS)
 def test_an_application_sees_no_difference_in_a_clone(request, tmp_path, name):
     """Every root, and everything beside them."""
     application = request.getfixturevalue(name)
@@ -244,21 +363,79 @@ def test_an_application_sees_no_difference_in_a_clone(request, tmp_path, name):
     assert rows == count_rows(application.database)
     print(f"{name} clone: {sum(rows.values())} rows in {len(rows)} tables")
 
-    for number in (1, 2, 3):
-        assert application.ask("check", target, number) == look_at_source(application, number)
+    assert len(application.roots) == 3
+    for root in application.roots:
+        assert application.ask("check", target, root) == look_at_source(application, root)
 
 
-@pytest.mark.parametrize(("name", "root"), [("mlflow", "experiments"), ("optuna", "studies")])
-def test_an_application_finds_what_was_merged_one_after_the_other(request, tmp_path, name, root):
+@pytest.mark.parametrize("name", ROOTS)
+def test_an_application_finds_what_was_merged_one_after_the_other(request, tmp_path, name):
     application = request.getfixturevalue(name)
+    table, _ = ROOTS[name]
     target = tmp_path / "merged.db"
-    for number in (1, 2, 3, 1):
+    for root in (*application.roots, application.roots[0]):
         panicdb(
-            "export", application.database, target, "--root", root, str(number), "--merge", folder=tmp_path
+            "export", application.database, target, "--root", table, str(root), "--merge", folder=tmp_path
         )
         verify(application.database, target, tmp_path)
     print(Subset(application.database, target).figures(f"{name}, three merged"))
 
-    for number in (1, 2, 3):
-        shown = application.ask("check", target, number)["shown"]
-        assert shown == look_at_source(application, number)["shown"]
+    for root in application.roots:
+        assert application.ask("check", target, root)["shown"] == in_subset(application, root)
+
+
+# The applications' own migrations, run by their own interpreters
+
+
+@pytest.mark.parametrize(
+    ("name", "variables"),
+    [
+        ("mlflow", {"MLFLOW_TRACKING_URI": "sqlite:///{}", "MLFLOW_BACKEND_STORE_URI": "sqlite:///{}"}),
+        ("prefect", {"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///{}"}),
+    ],
+)
+def test_an_application_opens_what_its_own_migrations_built(request, tmp_path, name, variables):
+    """They build the live schema, without a difference, and leave alone the database that the environment names."""
+    application = request.getfixturevalue(name)
+    decoy, target = tmp_path / "production" / "decoy.db", tmp_path / "out.db"
+    decoy.parent.mkdir()
+    shutil.copy(application.database, decoy)
+    before = fingerprint(decoy), fingerprint(application.database)
+    root = application.roots[0]
+    named = {variable: address.format(decoy) for variable, address in variables.items()}
+    options = ["--schema", "migrations", "--python", application.python]
+    panicdb("export", application.database, target, str(root), *options, folder=tmp_path, **named)
+    verify(application.database, target, tmp_path)
+
+    assert (fingerprint(decoy), fingerprint(application.database)) == before
+    assert os.listdir(decoy.parent) == ["decoy.db"]
+    built = schema_of(target)
+    assert (built["method"], built["differences"], built["failures"]) == ("migrations", [], [])
+    assert application.ask("check", target, root)["shown"] == in_subset(application, root)
+
+
+def schema_of(target: Path) -> dict[str, Any]:
+    """Return what the receipt says of how the schema came about."""
+    return json.loads(target.with_name(f"{target.name}.receipt.json").read_text())["schema"]
+
+
+def test_optuna_gets_the_table_that_its_own_migrations_forget(optuna, tmp_path):
+    """They never make `trial_heartbeats`: the receipt says so, and the schema is the source's."""
+    target = tmp_path / "out.db"
+    panicdb("export", optuna.database, target, "1", "--python", optuna.python, folder=tmp_path)
+    verify(optuna.database, target, tmp_path)
+
+    built = schema_of(target)
+    assert built["method"] == "copy"
+    assert [text for text in built["differences"] if text.startswith("blocking: table trial_heartbeats: ")]
+    assert count_rows(target)["trial_heartbeats"] > 0
+    assert optuna.ask("check", target, 1)["shown"] == in_subset(optuna, 1)
+
+
+@pytest.mark.parametrize(("name", "code"), [("mlflow", 0), ("optuna", 1), ("prefect", 0)])
+def test_drift_tells_whose_live_schema_is_what_its_migrations_build(request, tmp_path, name, code):
+    application = request.getfixturevalue(name)
+    command = [str(PANICDB), "drift", str(application.database), "--python", str(application.python)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("trial_heartbeats" in done.stdout) == (name == "optuna")
