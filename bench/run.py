@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import measure
@@ -36,6 +37,8 @@ ORM_RATIO = 2.0
 CHAIN_RATIO = 3.0
 MERGE_RATIO = 1.5
 REPLACE_RATIO = 1.1
+REPLAY_SECONDS = 1.2
+COPY_SECONDS = 0.3
 PEAK_BYTES = 200 * 10**6
 PEAK_GROWTH_BYTES = 20 * 10**6  # what may differ between two runs on the same source
 HELP_SECONDS = 0.25
@@ -183,9 +186,29 @@ def races() -> list[Race]:
             ),
             against_nothing,
         ),
+        *schema_races(),
         Race("help", "panicdb --help", (Candidate("", OURS, "", (str(PANICDB), "--help")),), quick),
         *large_races(),
     ]
+
+
+def schema_races() -> Iterator[Race]:
+    """What comes on top of a schema that is copied, and of a schema of one table."""
+    replayed = ours("panicdb clone --schema migrations", "W-tiny", "clone", "--schema", "migrations")
+    copied = ours("panicdb clone --schema copy", "W-tiny", "clone", "--schema", "copy")
+    yield Race(
+        "schema-replay",
+        "a handful of rows: the bundled history replayed under the guard, or the schema copied",
+        (replayed, replace(copied, role=BESIDE)),
+        partial(more_than_beside, limit=REPLAY_SECONDS),
+    )
+    many, one = (ours(f"panicdb clone, {name}", name, "clone") for name in ("tables-67", "tables-1"))
+    yield Race(
+        "schema-copy",
+        "67 tables with keys and indexes copied, or one",
+        (many, replace(one, role=BESIDE)),
+        partial(more_than_beside, limit=COPY_SECONDS),
+    )
 
 
 def large_races() -> Iterator[Race]:
@@ -286,6 +309,13 @@ def against_flat(result: Result) -> list[Bar]:
         ratio <= CHAIN_RATIO,
     )
     return [speed, *within_memory(result)]
+
+
+def more_than_beside(result: Result, *, limit: float) -> list[Bar]:
+    (entry,), (other,) = result.of(OURS), result.of(BESIDE)
+    more = entry.seconds - other.seconds
+    label = f"{entry.candidate.label}, more than {other.candidate.label}"
+    return [Bar(result.race.name, label, f"{more:.2f} s", f"<= {limit} s", more <= limit)]
 
 
 def against_fresh(result: Result) -> list[Bar]:
@@ -419,7 +449,8 @@ def row_counts(target: Path) -> dict[str, int]:
 
 
 def refuse_unequal_work(race: Race, rows: dict[str, dict[str, int]]) -> None:
-    if len({tuple(sorted(found.items())) for found in rows.values()}) > 1:
+    held = {tuple(sorted((name, count) for name, count in found.items() if count)) for found in rows.values()}
+    if len(held) > 1:
         listed = "\n".join(f"  {label}: {found}" for label, found in rows.items())
         raise CannotMeasureError(f"{race.name}: the outputs do not hold the same rows\n{listed}")
 

@@ -30,6 +30,9 @@ STEPS_PER_PARENT = 500
 PARENTS = 400
 ROOTS = 4
 
+MANY_TABLES = 67
+"""As many as MLflow's schema has, with its version table."""
+
 CHAIN_ROWS = 200_000
 OTHER_CHAIN_ROWS = 20_000
 
@@ -67,6 +70,26 @@ CREATE TABLE nodes (
 );
 CREATE INDEX ix_nodes_root_id ON nodes (root_id);
 CREATE INDEX ix_nodes_linked_id ON nodes (linked_id);
+"""
+TABLE = """
+CREATE TABLE t{number} (
+    id INTEGER NOT NULL,
+    name VARCHAR(250) NOT NULL,
+    kind VARCHAR(20) DEFAULT 'plain' NOT NULL,
+    started DATETIME,
+    ended DATETIME,
+    note TEXT,
+    value FLOAT,
+    size BIGINT,
+    flag BOOLEAN DEFAULT '0' NOT NULL,
+    parent_id INTEGER,
+    CONSTRAINT pk_t{number} PRIMARY KEY (id),
+    CONSTRAINT uq_t{number}_name UNIQUE (name, kind),
+    CONSTRAINT ck_t{number}_flag CHECK (flag IN (0, 1)),
+    CONSTRAINT fk_t{number} FOREIGN KEY (parent_id) REFERENCES t{parent} (id) ON DELETE CASCADE
+);
+CREATE INDEX ix_t{number}_started ON t{number} (started, ended);
+CREATE INDEX ix_t{number}_parent ON t{number} (parent_id);
 """
 SELF_LINK = ",\n    FOREIGN KEY (linked_id) REFERENCES nodes (id)"
 
@@ -151,6 +174,13 @@ def chain_rows(
         yield own, known_root, other, f"the node at place {place} of chain {root}"
 
 
+def build_tables(target: Path, *, count: int) -> None:
+    schema = "".join(TABLE.format(number=number, parent=max(number - 1, 0)) for number in range(count))
+    with opened(target, schema) as connection:
+        connection.execute("INSERT INTO t0 (id, name) VALUES (1, 'one')")
+        connection.execute("COMMIT")
+
+
 def root_rows(count: int) -> Iterator[tuple]:
     return ((number, f"root {number}") for number in range(1, count + 1))
 
@@ -183,6 +213,8 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     "chain-down-flat": partial(build_chain, upward=False, linked=False),
     "chain-up": partial(build_chain, upward=True, linked=True),
     "chain-up-flat": partial(build_chain, upward=True, linked=False),
+    "tables-1": partial(build_tables, count=1),
+    "tables-67": partial(build_tables, count=MANY_TABLES),
 }
 ON_REQUEST = frozenset({"W-large"})
 
