@@ -21,7 +21,7 @@ from panicdb.configuration import (
     sections,
     toml_table,
 )
-from panicdb.errors import PanicDBError, UsageError
+from panicdb.errors import HistoryError, PanicDBError, UsageError
 from panicdb.interpreters import Packages, find_interpreter
 
 Way = Literal["environment", "bypass", "command"]
@@ -151,7 +151,7 @@ def bundled_history() -> History:
     package = Path(__file__).resolve().parent
     for location in (package / "migrations", package.parent.parent / "migrations"):
         if (location / "env.py").is_file():
-            return read_history(location, name="the bundled history")
+            return _read_installed(location, name="the bundled history", folders=())
     raise PanicDBError("the bundled migrations are missing", hint="reinstall panicdb")
 
 
@@ -251,10 +251,18 @@ def packaged_history(package: Package, choice: HistoryChoice, cwd: Path, engine:
     if location is None:
         return None
     versions = location / package.versions.replace("{engine}", engine)
-    history = read_history(location, name=f"{package.application}'s history", folders=(versions,))
+    history = _read_installed(location, name=f"{package.application}'s history", folders=(versions,))
     # Each version of Alembic knows one of the two, and the newer ones prefer the first.
     separators = dict.fromkeys(("path_separator", "version_path_separator"), "newline")
     return replace(history, recipe=recipe, options={"version_locations": str(versions), **separators})
+
+
+def _read_installed(location: Path, *, name: str, folders: Sequence[Path]) -> History:
+    """What is installed was not written by the user: that it can't be read is no usage."""
+    try:
+        return read_history(location, name=name, folders=folders)
+    except ConfigurationError as error:
+        raise HistoryError(error.message, hint=f"{name} is not whole: install it anew") from error
 
 
 def _configured(config: ConfigFiles, recipe: Recipe, packages: Packages) -> History | None:
