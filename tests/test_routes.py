@@ -352,6 +352,14 @@ def test_a_row_that_another_one_stands_for_is_put_back(shop, cli):
     assert versions(Path("target.db")) == ("1111aaaa", "2222bbbb")
 
 
+def test_a_copied_schema_has_nothing_to_put_back(shop, cli):
+    execute(shop, "INSERT INTO alembic_version VALUES ('1111aaaa')", "CREATE TABLE more (a)")
+    done = cli("clone", "source.db", "target.db")
+    assert (schema_of("target.db")["method"], schema_of("target.db")["put_back"]) == ("copy", {})
+    assert "put back" not in done.stdout
+    assert versions(Path("target.db")) == ("1111aaaa", "2222bbbb")
+
+
 # The ladder
 
 

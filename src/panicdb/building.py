@@ -84,6 +84,7 @@ def build_schema(
         if route.required:
             raise _not_built(built, route)
         staging.reset()
+        built = replace(built, put_back={})  # with all version rows as they are
     else:
         built = Built("copy", route.reason)
     monitor.report(Progress("copying the schema"))
@@ -145,11 +146,11 @@ class _Attempt:
 
 def _attempts(route: Route) -> Iterator[_Attempt]:
     for way in route.ways():
-        binds = _binds(route) if way == "environment" else ()
-        for bind in binds:
+        databases = _binds(route) if way == "environment" else ()
+        for bind in databases:
             (only,) = route.assignments
             yield _Attempt(route, (replace(only, history=only.history.bound_to(bind)),), way, bound=True)
-        if not binds:
+        if not databases:
             yield _Attempt(route, route.assignments, way)
 
 

@@ -56,7 +56,7 @@ class Route:
     """How the target gets its schema, and why."""
 
     method: str
-    """`migrations` or `copy`."""
+    """`migrations` or `copy`; `merge` where the target exists and has its schema."""
     reason: str
     assignments: tuple[Assignment, ...] = ()
     required: bool = False
