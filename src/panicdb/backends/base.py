@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -97,6 +97,10 @@ class Snapshot(ABC):
     @abstractmethod
     def facts(self) -> Facts:
         """Read every fact of the schema, for comparison."""
+
+    @abstractmethod
+    def values(self, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
+        """Read rows as they are stored: None, int, float, str and bytes; odd bytes of text escaped (PEP 383)."""
 
     @abstractmethod
     def sequences(self) -> Mapping[str, int]:

@@ -168,6 +168,17 @@ class SQLiteSnapshot(Snapshot):
         """See `Snapshot`."""
         return read_facts(self.connection, self.schema)
 
+    def values(self, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
+        """See `Snapshot`: straight from the driver, which makes no more of a row than a tuple."""
+        compiled = statement.compile(
+            dialect=self.connection.dialect, compile_kwargs={"render_postcompile": True}
+        )
+        parameters = [compiled.params[name] for name in compiled.positiontup or ()]
+        try:
+            yield from self.raw.execute(str(compiled), parameters)
+        except sqlite3.Error as error:
+            raise self._explain(error, "reading") from error
+
     def sequences(self) -> Mapping[str, int]:
         """Return `sqlite_sequence` for the tables that there are, and that count."""
         if not self._has("sqlite_sequence"):
