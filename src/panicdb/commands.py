@@ -8,9 +8,23 @@ from typing import Any, TypedDict, Unpack, get_args
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb import databases, drifts, merge, planner, profiles, revisions, runs, verification
-from panicdb.backends.base import Snapshot
+from panicdb import (
+    contents,
+    databases,
+    discrepancies,
+    drifts,
+    merge,
+    planner,
+    profiles,
+    revisions,
+    runs,
+    transfer,
+    verification,
+)
+from panicdb.backends.base import CopyStep, Snapshot
 from panicdb.closure import Closure
+from panicdb.digest import TableDigest
+from panicdb.digester import digesting
 from panicdb.drifts import Drift, Inference
 from panicdb.errors import SelectionError, SourceError, UsageError, check_file_name
 from panicdb.histories import History, HistoryChoice
@@ -21,7 +35,7 @@ from panicdb.revisions import Mode, Route, SchemaChoice
 from panicdb.roots import Root
 from panicdb.runs import Places, Run
 from panicdb.values import Existing, Monitor, Progress, Selection, Violations
-from panicdb.verification import ALL_CHECKS, Expectation, Report
+from panicdb.verification import ALL_CHECKS, Content, Expectation, Report
 
 DEFAULT_TIMEOUT = 30.0
 LISTED_ROOTS = 50
@@ -226,8 +240,13 @@ def verify(
         databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
         databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
     ):
-        expected = _expectation(snapshot, selections, Route("copy", "not built here", stamped=stamped), run)
-        return verification.check_target(expected, copy, places.source.shown, skip=skipped)
+        expected, steps = _expectation(
+            snapshot, selections, Route("copy", "not built here", stamped=stamped), run
+        )
+        content = None
+        if "content" not in skipped:
+            expected, content = _compare_content(expected, steps, snapshot, copy, run)
+        return verification.check_target(expected, copy, places.source.shown, content=content, skip=skipped)
 
 
 def drift(
@@ -376,18 +395,36 @@ def _histories(snapshot: Snapshot, run: Run, *, infer: bool) -> tuple[tuple[Hist
 
 def _expectation(
     snapshot: Snapshot, selections: Sequence[Selection | None], route: Route, run: Run
-) -> Expectation:
+) -> tuple[Expectation, tuple[CopyStep, ...]]:
     """Expect every row if nothing was selected; of several selections, as merged, all their rows."""
     chosen = [selection for selection in selections if selection is not None]
     if len(chosen) < max(len(selections), 1):
         graph = build_graph(snapshot.catalog, Selection())
-        return verification.expect(snapshot, planner.plan_whole(snapshot, graph, route, "keep"), graph)
+        plan = planner.plan_whole(snapshot, graph, route, "keep")
+        return verification.expect(snapshot, plan, graph), transfer.copy_steps(plan, None, snapshot)
     taken = [runs.take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
     plans = [planner.plan_subset(snapshot, closure, route) for closure in taken]
     if len(taken) == 1:
-        return verification.expect(snapshot, plans[0], taken[0].graph)
+        steps = transfer.copy_steps(plans[0], taken[0], snapshot)
+        return verification.expect(snapshot, plans[0], taken[0].graph), steps
     expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
-    return replace(expected, rows=merge.count_union(snapshot, taken, plans))
+    return replace(expected, rows=merge.count_union(snapshot, taken, plans)), ()
+
+
+def _compare_content(
+    expected: Expectation, steps: tuple[CopyStep, ...], snapshot: Snapshot, copy: Snapshot, run: Run
+) -> tuple[Expectation, Content]:
+    """Digest both sides at once, and look again at the tables whose digests differ. Reads only."""
+    with digesting(copy.place, expected.rows, timeout=run.timeout) as digester:
+        none = dict.fromkeys(expected.rows, TableDigest(0, 0))
+        ours = {**none, **contents.digest_steps(snapshot, steps, run.monitor)}
+        theirs = digester.result(run.monitor)
+    located = {
+        step.entry.name: discrepancies.locate(step, snapshot, copy, run.monitor)
+        for step in steps
+        if step.entry.name in theirs and theirs[step.entry.name] != ours[step.entry.name]
+    }
+    return replace(expected, digests=ours), Content(theirs, located)
 
 
 def _shared_graph(snapshot: Snapshot, closures_taken: Sequence[Closure]) -> Graph:

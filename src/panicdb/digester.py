@@ -48,7 +48,7 @@ class Digester:
 def digesting(place: Place, tables: Iterable[str], *, timeout: float) -> Iterator[Digester]:
     """Start to digest tables of a database; `timeout` bounds waiting for its locks, in seconds. Reads only."""
     request = {"location": place.location, "shown": place.shown, "tables": list(tables), "timeout": timeout}
-    with subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
+    with subprocess.Popen(
         [sys.executable, "-m", "panicdb.digester"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

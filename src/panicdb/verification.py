@@ -1,19 +1,21 @@
 """Proof: what a target must be, and what it is. Differences are collected as findings and judged once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from panicdb.backends.base import Snapshot
+from panicdb.digest import TableDigest
+from panicdb.discrepancies import Discrepancies, Listed
 from panicdb.links import Graph
 from panicdb.planner import Plan, count_rows
 from panicdb.references import count_dangling
 from panicdb.schema import Severity, compare, without_tables
 from panicdb.values import Facts
 
+ALL_CHECKS = ("revision", "schema", "rows", "content", "foreign keys", "sequences", "integrity")
 PUBLICATION_CHECKS = ("revision", "schema", "rows", "foreign keys", "sequences")
-"""Made before every publication. `verify` adds integrity."""
-ALL_CHECKS = (*PUBLICATION_CHECKS, "integrity")
+"""Made before every publication; content, too, where that is asked for."""
 
 
 class Status(StrEnum):
@@ -68,6 +70,8 @@ class Expectation:
     graph: Graph
     dangling: Mapping[str, int]
     sequences: Mapping[str, int]
+    digests: Mapping[str, TableDigest] = field(default_factory=dict)
+    """What each table is to hold; only where content is compared."""
     stamped: frozenset[str] = frozenset()
     """Version tables that the target has because the user said at which revision the source is."""
 
@@ -89,11 +93,20 @@ def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
     )
 
 
+@dataclass(frozen=True)
+class Content:
+    """What a target's tables hold, and where that is not what they must."""
+
+    digests: Mapping[str, TableDigest]
+    located: Mapping[str, Discrepancies] = field(default_factory=dict)
+
+
 def check_target(
     expected: Expectation,
     target: Snapshot,
     reference: str,
     *,
+    content: Content | None = None,
     checks: tuple[str, ...] = ALL_CHECKS,
     skip: frozenset[str] = frozenset(),
 ) -> Report:
@@ -104,7 +117,10 @@ def check_target(
         if name in skip:
             done.append(Check(name, Status.SKIPPED, "by choice"))
             continue
-        found, note = _CHECKS[name](expected, target)
+        if name == "content":
+            found, note = _check_content(expected, content or Content({}))
+        else:
+            found, note = _CHECKS[name](expected, target)
         findings += found
         done.append(Check(name, Status.FAIL if found else Status.PASS, note))
     return Report(reference, target.place.shown, tuple(done), tuple(findings))
@@ -172,6 +188,44 @@ def _check_rows(expected: Expectation, target: Snapshot) -> Found:
         for entry in extra
     ]
     return found, f"{sum(expected.rows.values())} rows in {len(expected.rows)} tables"
+
+
+def _check_content(expected: Expectation, content: Content) -> Found:
+    found = []
+    for name, digest in expected.digests.items():
+        there = content.digests.get(name)
+        if there is None:
+            found.append(Finding("CNT005", "content", f"{name}: no such table in the target"))
+        elif there != digest:
+            found += _content_findings(name, content.located.get(name))
+    rows = sum(digest.rows for digest in expected.digests.values())
+    return found, f"{rows} rows in {len(expected.digests)} tables, by digest"
+
+
+def _content_findings(name: str, located: Discrepancies | None) -> list[Finding]:
+    if located is None:
+        return [Finding("CNT000", "content", f"{name}: the digests differ")]
+    classes = (
+        ("CNT001", located.missing, "missing in the target"),
+        ("CNT002", located.extra, "in the target only"),
+        ("CNT003", located.changed, "otherwise in the target"),
+        ("CNT004", located.repeated, "not as often in the target"),
+    )
+    columns = sorted({column for each in located.columns for column in each.columns})
+    return [
+        Finding(code, "content", f"{name}: {listed.count} rows {text}{_of(code, columns)}: {_keys(listed)}")
+        for code, listed, text in classes
+        if listed.count
+    ]
+
+
+def _of(code: str, columns: list[str]) -> str:
+    return f" ({', '.join(columns)})" if code == "CNT003" and columns else ""
+
+
+def _keys(listed: Listed) -> str:
+    more = listed.count - len(listed.keys)
+    return "; ".join(listed.keys) + (f"; and {more} more" if more else "")
 
 
 def _check_foreign_keys(expected: Expectation, target: Snapshot) -> Found:
