@@ -23,6 +23,8 @@ render terminal options
 commands demonstration
 runs
 verification
+discrepancies digester
+contents
 receipt
 merge drifts
 transfer building
@@ -45,6 +47,7 @@ guarded.guard guarded.landlock
 guarded.clients guarded.drivers guarded.environment
 guarded
 backends
+backends.pairing
 backends.sqlite
 backends.sqlite.merge
 backends.sqlite.publish
@@ -55,6 +58,7 @@ backends.sqlite.facts
 backends.sqlite.catalog backends.sqlite.keys backends.sqlite.virtual backends.sqlite.files
 backends.sqlite.ddl
 backends.base
+digest
 values errors
 """
 PLACE = {module: place for place, line in enumerate(LAYERS.split("\n")) for module in line.split()}

@@ -13,7 +13,6 @@ from panicdb import (
     databases,
     discrepancies,
     drifts,
-    merge,
     planner,
     profiles,
     revisions,
@@ -21,9 +20,9 @@ from panicdb import (
     transfer,
     verification,
 )
-from panicdb.backends.base import CopyStep, Snapshot
+from panicdb.backends.base import Snapshot
 from panicdb.closure import Closure
-from panicdb.digest import TableDigest
+from panicdb.contents import Rows
 from panicdb.digester import digesting
 from panicdb.drifts import Drift, Inference
 from panicdb.errors import SelectionError, SourceError, UsageError, check_file_name
@@ -240,12 +239,12 @@ def verify(
         databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
         databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
     ):
-        expected, steps = _expectation(
+        expected, rows = _expectation(
             snapshot, selections, Route("copy", "not built here", stamped=stamped), run
         )
         content = None
         if "content" not in skipped:
-            expected, content = _compare_content(expected, steps, snapshot, copy, run)
+            expected, content = _compare_content(expected, rows, snapshot, copy, run)
         return verification.check_target(expected, copy, places.source.shown, content=content, skip=skipped)
 
 
@@ -395,34 +394,40 @@ def _histories(snapshot: Snapshot, run: Run, *, infer: bool) -> tuple[tuple[Hist
 
 def _expectation(
     snapshot: Snapshot, selections: Sequence[Selection | None], route: Route, run: Run
-) -> tuple[Expectation, tuple[CopyStep, ...]]:
+) -> tuple[Expectation, Mapping[str, Rows]]:
     """Expect every row if nothing was selected; of several selections, as merged, all their rows."""
     chosen = [selection for selection in selections if selection is not None]
+    names = [entry.name for entry in snapshot.catalog.ordinary()]
     if len(chosen) < max(len(selections), 1):
         graph = build_graph(snapshot.catalog, Selection())
-        plan = planner.plan_whole(snapshot, graph, route, "keep")
-        return verification.expect(snapshot, plan, graph), transfer.copy_steps(plan, None, snapshot)
+        expected = verification.expect(snapshot, planner.plan_whole(snapshot, graph, route, "keep"), graph)
+        return expected, {entry.name: contents.whole_rows(entry) for entry in snapshot.catalog.ordinary()}
     taken = [runs.take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
     plans = [planner.plan_subset(snapshot, closure, route) for closure in taken]
+    steps = [
+        step
+        for plan, closure in zip(plans, taken, strict=True)
+        for step in transfer.copy_steps(plan, closure, snapshot)
+    ]
+    rows = contents.arriving(snapshot, names, steps)
     if len(taken) == 1:
-        steps = transfer.copy_steps(plans[0], taken[0], snapshot)
-        return verification.expect(snapshot, plans[0], taken[0].graph), steps
+        return verification.expect(snapshot, plans[0], taken[0].graph), rows
     expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
-    return replace(expected, rows=merge.count_union(snapshot, taken, plans)), ()
+    return replace(expected, rows={name: contents.count(snapshot, each) for name, each in rows.items()}), rows
 
 
 def _compare_content(
-    expected: Expectation, steps: tuple[CopyStep, ...], snapshot: Snapshot, copy: Snapshot, run: Run
+    expected: Expectation, rows: Mapping[str, Rows], snapshot: Snapshot, copy: Snapshot, run: Run
 ) -> tuple[Expectation, Content]:
     """Digest both sides at once, and look again at the tables whose digests differ. Reads only."""
-    with digesting(copy.place, expected.rows, timeout=run.timeout) as digester:
-        none = dict.fromkeys(expected.rows, TableDigest(0, 0))
-        ours = {**none, **contents.digest_steps(snapshot, steps, run.monitor)}
+    with digesting(copy.place, rows, timeout=run.timeout) as digester:
+        ours = {name: contents.digest(snapshot, each, run.monitor) for name, each in rows.items()}
         theirs = digester.result(run.monitor)
+    tables = snapshot.catalog.tables
     located = {
-        step.entry.name: discrepancies.locate(step, snapshot, copy, run.monitor)
-        for step in steps
-        if step.entry.name in theirs and theirs[step.entry.name] != ours[step.entry.name]
+        name: discrepancies.locate(rows[name], tables[name], snapshot, copy, run.monitor)
+        for name, there in theirs.items()
+        if there != ours[name]
     }
     return replace(expected, digests=ours), Content(theirs, located)
 

@@ -1,6 +1,8 @@
-"""What tables hold, as digests: of a source's snapshot as it is to arrive, and of a target as it is read again."""
+"""What tables hold: which rows are to arrive, as statements that read them, and the digests of them on either side."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,30 +11,45 @@ from panicdb.backends.base import CopyStep, Snapshot, rows_of, value_of
 from panicdb.digest import TableDigest, digest_rows
 from panicdb.values import CatalogTable, Monitor, Progress
 
-
-def digest_steps(
-    snapshot: Snapshot, steps: Iterable[CopyStep], monitor: Monitor
-) -> Mapping[str, TableDigest]:
-    """Digest what a transfer brings, per table, as policies make it. Reads only."""
-    digests = {}
-    for step in steps:
-        monitor.report(Progress("digesting", step.entry.name))
-        columns = columns_of(step.entry)
-        values = [value_of(step, name) for name in columns]
-        digests[step.entry.name] = _digest(snapshot, step.entry, values, rows_of(step))
-    return digests
+TIMES = "times"
 
 
-def digest_tables(snapshot: Snapshot, names: Iterable[str], monitor: Monitor) -> Mapping[str, TableDigest]:
-    """Digest whole tables. Reads only."""
-    digests = {}
-    for name in names:
-        monitor.report(Progress("digesting", name))
-        entry = snapshot.catalog.tables[name]
-        digests[name] = _digest(
-            snapshot, entry, [entry.table.c[each] for each in columns_of(entry)], entry.table
-        )
-    return digests
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one table, as they are to be: statements whose results add up, and give the columns as c0, c1 ..."""
+
+    table: str
+    columns: tuple[str, ...]
+    """In the digest's order."""
+    statements: tuple[sa.Select[Any], ...]
+    counted: sa.Select[Any] | None = None
+    """Gives rows, too, and last how often each one is there."""
+
+
+def whole_rows(entry: CatalogTable, columns: Sequence[str] | None = None) -> Rows:
+    """Return all rows of a table as they are; of some columns if need be."""
+    names = columns_of(entry) if columns is None else tuple(columns)
+    return Rows(entry.name, names, (_select([entry.table.c[name] for name in names], entry.table),))
+
+
+def arriving_rows(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep]) -> Rows:
+    """Return what a target holds of a table after these steps, as policies make it; several are merged."""
+    columns = columns_of(entry)
+    if any(step.keys is None for step in steps):
+        return whole_rows(entry)
+    if len(steps) <= 1 or any(_is_never_null(entry, key) for key in entry.unique_keys):
+        return Rows(entry.name, columns, tuple(_each_once(entry, steps, columns)))
+    keyed = tuple(_each_once(entry, steps, columns, keyed=True)) if entry.unique_keys else ()
+    return Rows(entry.name, columns, keyed, _as_often_as_anywhere(snapshot, entry, steps, columns))
+
+
+def arriving(snapshot: Snapshot, names: Iterable[str], steps: Sequence[CopyStep]) -> Mapping[str, Rows]:
+    """Return what a target holds of each table after all these steps; of one without a step, nothing."""
+    tables = snapshot.catalog.tables
+    return {
+        name: arriving_rows(snapshot, tables[name], [step for step in steps if step.entry.name == name])
+        for name in names
+    }
 
 
 def columns_of(entry: CatalogTable) -> tuple[str, ...]:
@@ -40,8 +57,84 @@ def columns_of(entry: CatalogTable) -> tuple[str, ...]:
     return tuple(sorted(entry.stored))
 
 
-def _digest(
-    snapshot: Snapshot, entry: CatalogTable, values: list[sa.ColumnElement[Any]], rows: sa.FromClause
-) -> TableDigest:
-    statement = sa.select(*values).select_from(rows)
-    return digest_rows(entry.name, columns_of(entry), snapshot.values(statement))
+def count(snapshot: Snapshot, rows: Rows) -> int:
+    """Count rows. Reads only."""
+    numbers = [sa.select(sa.func.count()).select_from(each.subquery()) for each in rows.statements]
+    if rows.counted is not None:
+        numbers.append(sa.select(sa.func.coalesce(sa.func.sum(rows.counted.subquery().c[TIMES]), 0)))
+    return sum(int(snapshot.connection.scalar(number) or 0) for number in numbers)
+
+
+def digest(snapshot: Snapshot, rows: Rows, monitor: Monitor) -> TableDigest:
+    """Digest rows. Reads only."""
+    monitor.report(Progress("digesting", rows.table))
+    found = TableDigest(0, 0)
+    for statement in rows.statements:
+        found += digest_rows(rows.table, rows.columns, snapshot.values(statement))
+    return found + digest_rows(rows.table, rows.columns, _repeated(snapshot, rows))
+
+
+def values(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:
+    """Read rows. Reads only."""
+    for statement in rows.statements:
+        yield from snapshot.values(statement)
+    yield from _repeated(snapshot, rows)
+
+
+def _repeated(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:
+    if rows.counted is not None:
+        for *row, times in snapshot.values(rows.counted):
+            yield from repeat(tuple(row), times)
+
+
+def _select(columns: Sequence[sa.ColumnElement[Any]], rows: sa.FromClause) -> sa.Select[Any]:
+    return sa.select(*(value.label(f"c{number}") for number, value in enumerate(columns))).select_from(rows)
+
+
+def _each_once(
+    entry: CatalogTable, steps: Sequence[CopyStep], columns: tuple[str, ...], *, keyed: bool = False
+) -> Iterator[sa.Select[Any]]:
+    """Rows of all steps, each once; with `keyed` only those that some key tells apart."""
+    for number, step in enumerate(steps):
+        statement = _select([value_of(step, name) for name in columns], rows_of(step))
+        for earlier in steps[:number]:
+            statement = statement.where(sa.not_(_is_among(entry, step, earlier)))
+        yield statement.where(sa.not_(_unkeyed(entry, step))) if keyed else statement
+
+
+def _is_among(entry: CatalogTable, step: CopyStep, earlier: CopyStep) -> sa.ColumnElement[bool]:
+    assert earlier.keys is not None  # noqa: S101 - whole tables need no such question
+    same = [step.source.c[name] == earlier.keys.c[f"k{n}"] for n, name in enumerate(entry.identity)]
+    return sa.exists(sa.select(sa.literal(1)).select_from(earlier.keys).where(*same))
+
+
+def _as_often_as_anywhere(
+    snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep], columns: tuple[str, ...]
+) -> sa.Select[Any]:
+    """Of equal rows that no key tells apart a merge keeps as many as the side with more of them has."""
+    groups = []
+    for step in steps:
+        stored = [value_of(step, name) for name in columns]
+        alike = [part for value in stored for part in snapshot.alike(value)]
+        parts = [
+            *(value.label(f"c{n}") for n, value in enumerate(stored)),
+            *(part.label(f"a{n}") for n, part in enumerate(alike)),
+            sa.func.count().label("rows"),
+        ]
+        groups.append(
+            sa.select(*parts).select_from(rows_of(step)).where(_unkeyed(entry, step)).group_by(*alike)
+        )
+    every = sa.union_all(*groups).subquery()
+    same = [column for name, column in every.c.items() if name.startswith("a")]
+    labelled = [every.c[f"c{n}"] for n in range(len(columns))]
+    return sa.select(*labelled, sa.func.max(every.c.rows).label(TIMES)).group_by(*same)
+
+
+def _is_never_null(entry: CatalogTable, key: tuple[str, ...]) -> bool:
+    return all(entry.table.c[name].info["never_null"] for name in key)
+
+
+def _unkeyed(entry: CatalogTable, step: CopyStep) -> sa.ColumnElement[bool]:
+    """Say that a row has a NULL in every unique key."""
+    keys = entry.unique_keys
+    return sa.and_(sa.true(), *(sa.or_(*(value_of(step, name).is_(None) for name in key)) for key in keys))

@@ -76,8 +76,12 @@ def main() -> None:
 def _digest(request: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     place = databases.locate(request["location"])
     with databases.open_source(place, timeout=request["timeout"], monitor=Monitor()) as snapshot:
-        names = [name for name in request["tables"] if name in snapshot.catalog.tables]
-        found = contents.digest_tables(snapshot, names, Monitor())
+        tables = [snapshot.catalog.tables.get(name) for name in request["tables"]]
+        found = {
+            entry.name: contents.digest(snapshot, contents.whole_rows(entry), Monitor())
+            for entry in tables
+            if entry is not None
+        }
     return {name: (digest.rows, str(digest)) for name, digest in found.items()}
 
 

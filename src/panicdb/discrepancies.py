@@ -1,17 +1,17 @@
 """Which rows differ, where a table's digest does: found by key, in bounded memory, whatever the engines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import ormsgpack
 import sqlalchemy as sa
 
-from panicdb.backends.base import CopyStep, Snapshot, rows_of, value_of
+from panicdb import contents
+from panicdb.backends.base import Snapshot
 from panicdb.backends.pairing import Found, Hashed, paired
-from panicdb.contents import columns_of
+from panicdb.contents import Rows
 from panicdb.digest import encode
 from panicdb.values import CatalogTable, Monitor, Progress, quote_name
 
@@ -60,35 +60,32 @@ class _NoText:
 
 @dataclass(frozen=True)
 class _Side:
-    """One table as one side has it: of the source, as it is to arrive."""
+    """One table as one side has it, or is to have it."""
 
     snapshot: Snapshot
-    rows: sa.FromClause
-    value: Callable[[str], sa.ColumnElement[Any]]
-
-    def select(self, columns: Sequence[str]) -> sa.Select[Any]:
-        return sa.select(*map(self.value, columns)).select_from(self.rows)
+    rows: Rows
 
 
-def locate(step: CopyStep, snapshot: Snapshot, target: Snapshot, monitor: Monitor) -> Discrepancies:
+def locate(
+    arriving: Rows, entry: CatalogTable, snapshot: Snapshot, target: Snapshot, monitor: Monitor
+) -> Discrepancies:
     """Read one table on both sides once more, and name what differs. Reads only, but for a temporary file.
 
-    Columns that only one side has are left out: that they are missing is a finding of the schema.
+    Columns that only one side has count as NULL on the other.
     """
-    monitor.report(Progress("locating differences", step.entry.name))
-    there = target.catalog.tables[step.entry.name]
-    columns = tuple(name for name in columns_of(step.entry) if name in there.stored)
-    key = _key(step.entry, there)
-    ours = _Side(snapshot, rows_of(step), partial(value_of, step))
-    theirs = _Side(target, there.table, there.table.c.__getitem__)
-    hashed = (_hashed(side, key, columns) for side in (ours, theirs))
+    monitor.report(Progress("locating differences", entry.name))
+    there = target.catalog.tables[entry.name]
+    key = _key(entry, there)
+    ours = _Side(snapshot, arriving)
+    theirs = _Side(target, _in_the_order_of(arriving.columns, there))
+    hashed = (_hashed(side, key) for side in (ours, theirs))
     with paired(*hashed, limit=LISTED) as pairs:
         changed = tuple(
-            Changed(spelled(key, packed), _differing(ours, theirs, key, columns, packed))
+            Changed(spelled(key, packed), _differing(ours, theirs, key, packed))
             for packed in pairs.changed.first
         )
         return Discrepancies(
-            table=step.entry.name,
+            table=entry.name,
             missing=_spelled(key, pairs.missing),
             extra=_spelled(key, pairs.extra),
             changed=Listed(pairs.changed.count, tuple(each.key for each in changed)),
@@ -96,6 +93,12 @@ def locate(step: CopyStep, snapshot: Snapshot, target: Snapshot, monitor: Monito
             columns=changed,
             keyed=bool(key),
         )
+
+
+def _in_the_order_of(columns: tuple[str, ...], there: CatalogTable) -> Rows:
+    values = [there.table.c[name] if name in there.stored else sa.null() for name in columns]
+    labelled = [value.label(f"c{number}") for number, value in enumerate(values)]
+    return Rows(there.name, columns, (sa.select(*labelled).select_from(there.table),))
 
 
 def _key(entry: CatalogTable, there: CatalogTable) -> tuple[str, ...]:
@@ -106,30 +109,34 @@ def _key(entry: CatalogTable, there: CatalogTable) -> tuple[str, ...]:
     return ()
 
 
-def _hashed(side: _Side, key: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Hashed]:
-    width = len(key)
-    for row in side.snapshot.values(side.select((*key, *columns))):
-        hashed = blake2b(encode(row[width:]), digest_size=HASH_BYTES).digest()
-        yield (encode(row[:width]), hashed) if width else (hashed, b"")
+def _hashed(side: _Side, key: tuple[str, ...]) -> Iterator[Hashed]:
+    places = [side.rows.columns.index(name) for name in key]
+    for row in contents.values(side.snapshot, side.rows):
+        hashed = blake2b(encode(row), digest_size=HASH_BYTES).digest()
+        yield (encode([row[place] for place in places]), hashed) if key else (hashed, b"")
 
 
-def _differing(
-    ours: _Side, theirs: _Side, key: tuple[str, ...], columns: tuple[str, ...], packed: bytes
-) -> tuple[str, ...]:
-    one, other = (_row(side, key, columns, packed) for side in (ours, theirs))
+def _differing(ours: _Side, theirs: _Side, key: tuple[str, ...], packed: bytes) -> tuple[str, ...]:
+    one, other = (_row(side, key, packed) for side in (ours, theirs))
     if one is None or other is None:
         return ()
-    pairs = zip(columns, one, other, strict=True)
+    pairs = zip(ours.rows.columns, one, other, strict=True)
     return tuple(name for name, mine, its in pairs if encode((mine,)) != encode((its,)))
 
 
-def _row(side: _Side, key: tuple[str, ...], columns: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
+def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
     """Find a row by its key; what the engine calls equal need not be it."""
-    if any(isinstance(value, _NoText) for value in _unpacked(packed)):
+    wanted = _unpacked(packed)
+    if any(isinstance(value, _NoText) for value in wanted):
         return None  # such a key can't be bound
-    same = [side.value(name) == sa.literal(value) for name, value in zip(key, _unpacked(packed), strict=True)]
-    rows = side.snapshot.values(side.select((*key, *columns)).where(*same))
-    return next((row[len(key) :] for row in rows if encode(row[: len(key)]) == packed), None)
+    places = [side.rows.columns.index(name) for name in key]
+    for statement in side.rows.statements:
+        every = statement.subquery()
+        same = [every.c[f"c{place}"] == value for place, value in zip(places, wanted, strict=True)]
+        for row in side.snapshot.values(sa.select(*every.c).where(*same)):
+            if encode([row[place] for place in places]) == packed:
+                return row
+    return None
 
 
 def _unpacked(packed: bytes) -> list[Any]:

@@ -1,19 +1,15 @@
 """Rows into a target that exists: what is there with the same content is skipped, nothing is ever overwritten."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
-from panicdb.backends.base import Conflict, CopyStep, Merging, Overlap, Snapshot, rows_of, value_of
-from panicdb.closure import Closure
+from panicdb.backends.base import Conflict, CopyStep, Merging, Overlap, Snapshot
 from panicdb.errors import CheckFailedError, ConflictError, TargetError
 from panicdb.links import build_graph
 from panicdb.planner import Plan, count_rows
 from panicdb.references import count_dangling
 from panicdb.schema import Difference, Severity, compare
-from panicdb.transfer import copy_steps
-from panicdb.values import CatalogTable, Link, Monitor, Progress, Selection
+from panicdb.values import Link, Monitor, Progress, Selection
 
 SHOWN = 20
 """Conflicts and differences that a message lists; the rest is counted."""
@@ -121,73 +117,6 @@ def check(before: Stand, after: Stand, merged: Merged, plan: Plan, counters: Map
             f"the merged target is not what was planned, so nothing was committed: {'; '.join(wrong)}",
             hint="please report this: it is a fault of panicdb",
         )
-
-
-def count_union(snapshot: Snapshot, closures: Sequence[Closure], plans: Sequence[Plan]) -> Mapping[str, int]:
-    """Count per table what a target holds into which these closures of one source were merged. Reads only."""
-    counts = {}
-    for entry in snapshot.catalog.ordinary():
-        steps = [
-            step
-            for closure, plan in zip(closures, plans, strict=True)
-            for step in copy_steps(plan, closure, snapshot)
-            if step.entry.name == entry.name
-        ]
-        counts[entry.name] = _count_once(snapshot, entry, steps) if steps else 0
-    return counts
-
-
-def _count_once(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep]) -> int:
-    """Rows that a key tells apart count once. Of others, those with a NULL in every key among them, see below."""
-    if any(step.keys is None for step in steps):
-        return count_rows(snapshot, entry)
-    if any(_is_never_null(entry, key) for key in entry.unique_keys):
-        return _count_keyed_rows(snapshot, entry, steps, keyed=False)
-    keyed = _count_keyed_rows(snapshot, entry, steps, keyed=True) if entry.unique_keys else 0
-    return keyed + _count_equal_rows(snapshot, entry, steps)
-
-
-def _is_never_null(entry: CatalogTable, key: tuple[str, ...]) -> bool:
-    return all(entry.table.c[name].info["never_null"] for name in key)
-
-
-def _count_keyed_rows(
-    snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep], *, keyed: bool
-) -> int:
-    """Count the rows of all steps, each once; with `keyed` only those that some key tells apart."""
-    every = sa.union(
-        *(
-            sa.select(*(step.source.c[name].label(f"k{n}") for n, name in enumerate(entry.identity)))
-            .select_from(rows_of(step))
-            .where(sa.not_(_unkeyed(entry, step)))
-            if keyed
-            else sa.select(*(step.keys.c[f"k{n}"] for n in range(len(entry.identity))))
-            for step in steps
-            if step.keys is not None
-        )
-    ).subquery()
-    return int(snapshot.connection.scalar(sa.select(sa.func.count()).select_from(every)) or 0)
-
-
-def _count_equal_rows(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep]) -> int:
-    """Of equal rows that no key tells apart a merge keeps as many as the side with more of them has."""
-    groups = []
-    for step in steps:
-        values = [value_of(step, name) for name in entry.stored]
-        alike = [part for value in values for part in snapshot.alike(value)]
-        labelled = [part.label(f"a{number}") for number, part in enumerate(alike)]
-        counted = sa.select(*labelled, sa.func.count().label("rows")).select_from(rows_of(step))
-        groups.append(counted.where(_unkeyed(entry, step)).group_by(*alike))
-    every = sa.union_all(*groups).subquery()
-    parts = [column for name, column in every.c.items() if name != "rows"]
-    most = sa.select(sa.func.max(every.c.rows).label("rows")).group_by(*parts).subquery()
-    return int(snapshot.connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(most.c.rows), 0))) or 0)
-
-
-def _unkeyed(entry: CatalogTable, step: CopyStep) -> sa.ColumnElement[bool]:
-    """Say that a row has a NULL in every unique key."""
-    keys = entry.unique_keys
-    return sa.and_(sa.true(), *(sa.or_(*(value_of(step, name).is_(None) for name in key)) for key in keys))
 
 
 def _conflict_error(merging: Merging, listed: Iterable[Conflict], total: int) -> ConflictError:
