@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 import panicdb
 from panicdb.cli import panicdb as group
+from panicdb.verification import ALL_CHECKS
 
 quick = pytest.mark.quick
 
@@ -64,6 +65,9 @@ def execute(path, script):
 def ids(path):
     with closing(sqlite3.connect(path)) as connection:
         return [row[0] for row in connection.execute("SELECT id FROM animal ORDER BY id")]
+
+
+SKIPPED = ("--skip", "rows", "--skip", "content", "--skip", "sequences")
 
 
 def succeeded(result):
@@ -246,14 +250,14 @@ def test_json_of_verify_is_its_report(cli, zoo):
         True,
         [],
     )
-    assert [check["name"] for check in found["checks"]] == [*CHECKS, "integrity"]
+    assert [check["name"] for check in found["checks"]] == list(ALL_CHECKS)
     assert all(set(check) == {"name", "status", "note"} for check in found["checks"])
     execute("out.db", "DELETE FROM visitor")
     result = cli("verify", "zoo.db", "out.db", "--json")
     assert (result.exit_code, result.stderr) == (1, "")
     found = json.loads(result.stdout)
     assert not found["ok"]
-    assert [set(finding) for finding in found["findings"]] == [{"code", "check", "text"}]
+    assert [set(finding) for finding in found["findings"]] == [{"code", "check", "text"}] * 2
 
 
 @quick
@@ -449,7 +453,7 @@ def test_other_commands_have_variables_of_their_own(cli, zoo):
     assert succeeded(cli("clone", "zoo.db", "out.db", env=environment)) == ""
     assert sorted(os.listdir()) == ["out.db", "zoo.db"]
     execute("out.db", "DELETE FROM visitor")
-    assert cli("verify", "zoo.db", "out.db", env={"PANICDB_VERIFY_SKIP": "rows"}).exit_code == 0
+    assert cli("verify", "zoo.db", "out.db", env={"PANICDB_VERIFY_SKIP": "rows content"}).exit_code == 0
     listed = cli("list", "zoo.db", env={"PANICDB_LIST_ROOT": "keeper", "PANICDB_LIST_LIMIT": "1"})
     assert len(succeeded(listed).splitlines()) == 3
 
@@ -837,8 +841,8 @@ def lose_index_entry(path):
 
 
 DAMAGE = {
-    "row deleted": ("DELETE FROM animal WHERE id = 4", {"ROW001": "rows"}),
-    "extra row": ("INSERT INTO animal VALUES (9, 1, NULL, 'new')", {"ROW001": "rows"}),
+    "row deleted": ("DELETE FROM animal WHERE id = 4", {"ROW001": "rows", "CNT001": "content"}),
+    "extra row": ("INSERT INTO animal VALUES (9, 1, NULL, 'new')", {"ROW001": "rows", "CNT002": "content"}),
     "index dropped": ("DROP INDEX animal_keeper", {"SCH002": "schema"}),
     "index made unique": (
         "DROP INDEX animal_keeper; CREATE UNIQUE INDEX animal_keeper ON animal (id, keeper_id)",
@@ -848,19 +852,31 @@ DAMAGE = {
     "column added": ("ALTER TABLE animal ADD COLUMN age INTEGER", {"SCH002": "schema"}),
     "column renamed": (
         "ALTER TABLE animal RENAME COLUMN name TO called",
-        {"SCH001": "schema", "SCH002": "schema"},
+        {"SCH001": "schema", "SCH002": "schema", "CNT003": "content"},
     ),
     "trigger added": ("CREATE TRIGGER t AFTER INSERT ON animal BEGIN SELECT 1; END", {"SCH002": "schema"}),
-    "orphan made": ("UPDATE animal SET mother_id = 99 WHERE id = 3", {"FKY001": "foreign keys"}),
-    "parent lost": ("DELETE FROM keeper WHERE id = 3", {"ROW001": "rows", "FKY001": "foreign keys"}),
+    "orphan made": (
+        "UPDATE animal SET mother_id = 99 WHERE id = 3",
+        {"FKY001": "foreign keys", "CNT003": "content"},
+    ),
+    "parent lost": (
+        "DELETE FROM keeper WHERE id = 3",
+        {"ROW001": "rows", "CNT001": "content", "FKY001": "foreign keys"},
+    ),
     "sequence lowered": ("UPDATE sqlite_sequence SET seq = 1", {"SEQ001": "sequences"}),
     "sequence lost": ("DELETE FROM sqlite_sequence", {"SEQ001": "sequences"}),
     "version row changed": ("UPDATE alembic_version SET version_num = 'beef'", {"REV001": "revision"}),
     "version row lost": ("DELETE FROM alembic_version", {"REV001": "revision"}),
     "version table lost": ("DROP TABLE alembic_version", {"REV001": "revision", "SCH001": "schema"}),
     "extra table": ("CREATE TABLE extra (a)", {"SCH002": "schema", "ROW002": "rows"}),
-    "table lost": ("DROP TABLE visitor", {"SCH001": "schema", "ROW001": "rows"}),
-    "index entry lost": (lose_index_entry, {"INT001": "integrity"}),
+    "table lost": (
+        "DROP TABLE visitor",
+        {"SCH001": "schema", "ROW001": "rows", "CNT005": "content"},
+    ),
+    "index entry lost": (
+        lose_index_entry,
+        {"CNT001": "content", "CNT002": "content", "INT001": "integrity"},
+    ),
 }
 
 
@@ -884,9 +900,10 @@ def test_verify_tells_its_findings_and_its_verdict(cli, zoo):
     result = cli("verify", "zoo.db", "out.db")
     assert (result.exit_code, result.stderr) == (1, "")
     lines = result.stdout.splitlines()
-    assert [line.split()[0] for line in lines[:6]] == ["PASS", "PASS", "FAIL", "PASS", "FAIL", "PASS"]
-    assert lines[6:] == [
+    assert [line.split()[0] for line in lines[:7]] == ["PASS", "PASS", "FAIL", "FAIL", "PASS", "FAIL", "PASS"]
+    assert lines[7:] == [
         "ROW001 animal: 4 expected, 3 in the target",
+        "CNT001 animal: 1 rows missing in the target: id = 4",
         "SEQ001 keeper: stands at 3 in the source, at 1 in the target",
         "out.db differs from zoo.db",
     ]
@@ -897,16 +914,22 @@ def test_a_check_may_be_left_out(cli, zoo):
     succeeded(cli("clone", "zoo.db", "out.db"))
     execute("out.db", "DELETE FROM animal WHERE id = 4; UPDATE sqlite_sequence SET seq = 1")
     assert cli("verify", "zoo.db", "out.db", "--skip", "rows").exit_code == 1
-    result = cli("verify", "zoo.db", "out.db", "--skip", "rows", "--skip", "sequences")
+    result = cli("verify", "zoo.db", "out.db", *SKIPPED)
     assert "SKIPPED  rows          by choice" in succeeded(result)
-    checks = as_json(cli("verify", "zoo.db", "out.db", "--skip", "rows", "--skip", "sequences", "--json"))[
-        "checks"
+    checks = as_json(cli("verify", "zoo.db", "out.db", *SKIPPED, "--json"))["checks"]
+    assert [check["status"] for check in checks] == [
+        "PASS",
+        "PASS",
+        "SKIPPED",
+        "SKIPPED",
+        "PASS",
+        "SKIPPED",
+        "PASS",
     ]
-    assert [check["status"] for check in checks] == ["PASS", "PASS", "SKIPPED", "PASS", "SKIPPED", "PASS"]
     result = cli("verify", "zoo.db", "out.db", "--skip", "row")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no check 'row'" in result.stderr
-    assert "rows, foreign keys" in result.stderr
+    assert "rows, content, foreign keys" in result.stderr
 
 
 @quick

@@ -420,7 +420,8 @@ def _compare_content(
     expected: Expectation, rows: Mapping[str, Rows], snapshot: Snapshot, copy: Snapshot, run: Run
 ) -> tuple[Expectation, Content]:
     """Digest both sides at once, and look again at the tables whose digests differ. Reads only."""
-    with digesting(copy.place, rows, timeout=run.timeout) as digester:
+    columns = {name: each.columns for name, each in rows.items()}
+    with digesting(copy.place, columns, timeout=run.timeout) as digester:
         ours = {name: contents.digest(snapshot, each, run.monitor) for name, each in rows.items()}
         theirs = digester.result(run.monitor)
     tables = snapshot.catalog.tables

@@ -27,9 +27,10 @@ class Rows:
 
 
 def whole_rows(entry: CatalogTable, columns: Sequence[str] | None = None) -> Rows:
-    """Return all rows of a table as they are; of some columns if need be."""
+    """Return all rows of a table as they are; with `columns`, of these, and NULL for one that is not there."""
     names = columns_of(entry) if columns is None else tuple(columns)
-    return Rows(entry.name, names, (_select([entry.table.c[name] for name in names], entry.table),))
+    values = [entry.table.c[name] if name in entry.stored else sa.null() for name in names]
+    return Rows(entry.name, names, (_select(values, entry.table),))
 
 
 def arriving_rows(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep]) -> Rows:

@@ -7,7 +7,7 @@ the number of rows and the digest; or the message of an error.
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,9 +45,13 @@ class Digester:
 
 
 @contextmanager
-def digesting(place: Place, tables: Iterable[str], *, timeout: float) -> Iterator[Digester]:
-    """Start to digest tables of a database; `timeout` bounds waiting for its locks, in seconds. Reads only."""
-    request = {"location": place.location, "shown": place.shown, "tables": list(tables), "timeout": timeout}
+def digesting(place: Place, tables: Mapping[str, tuple[str, ...]], *, timeout: float) -> Iterator[Digester]:
+    """Start to digest tables of a database, by these columns. Reads only.
+
+    A column that is not there counts as NULL, a table that is not there has no digest. `timeout` bounds waiting for
+    locks, in seconds.
+    """
+    request = {"location": place.location, "tables": tables, "timeout": timeout}
     with subprocess.Popen(
         [sys.executable, "-m", "panicdb.digester"],
         stdin=subprocess.PIPE,
@@ -76,11 +80,10 @@ def main() -> None:
 def _digest(request: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     place = databases.locate(request["location"])
     with databases.open_source(place, timeout=request["timeout"], monitor=Monitor()) as snapshot:
-        tables = [snapshot.catalog.tables.get(name) for name in request["tables"]]
         found = {
-            entry.name: contents.digest(snapshot, contents.whole_rows(entry), Monitor())
-            for entry in tables
-            if entry is not None
+            name: contents.digest(snapshot, contents.whole_rows(tables[name], columns), Monitor())
+            for name, columns in request["tables"].items()
+            if name in (tables := snapshot.catalog.tables)
         }
     return {name: (digest.rows, str(digest)) for name, digest in found.items()}
 

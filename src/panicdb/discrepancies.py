@@ -77,7 +77,7 @@ def locate(
     there = target.catalog.tables[entry.name]
     key = _key(entry, there)
     ours = _Side(snapshot, arriving)
-    theirs = _Side(target, _in_the_order_of(arriving.columns, there))
+    theirs = _Side(target, contents.whole_rows(there, arriving.columns))
     hashed = (_hashed(side, key) for side in (ours, theirs))
     with paired(*hashed, limit=LISTED) as pairs:
         changed = tuple(
@@ -93,12 +93,6 @@ def locate(
             columns=changed,
             keyed=bool(key),
         )
-
-
-def _in_the_order_of(columns: tuple[str, ...], there: CatalogTable) -> Rows:
-    values = [there.table.c[name] if name in there.stored else sa.null() for name in columns]
-    labelled = [value.label(f"c{number}") for number, value in enumerate(values)]
-    return Rows(there.name, columns, (sa.select(*labelled).select_from(there.table),))
 
 
 def _key(entry: CatalogTable, there: CatalogTable) -> tuple[str, ...]:
