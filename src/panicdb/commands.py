@@ -122,6 +122,7 @@ def export(
     *,
     existing: Existing = "refuse",
     spool: bool = False,
+    verify: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -133,13 +134,14 @@ def export(
     Opens `source` for reading only, writes `target` in one visible step, and its receipt beside it (`receipt`: False
     for none, or a path). A target that exists is refused, unless `existing` is `merge` (what it lacks is inserted in
     one transaction) or `replace` (the finished copy takes its place). With `spool` the source is copied aside first,
-    and read no longer than that takes. `timeout` bounds waiting for locks, in seconds. Returns the receipt.
+    and read no longer than that takes; with `verify` the copy's content is read again and compared before it is
+    published. `timeout` bounds waiting for locks, in seconds. Returns the receipt.
 
     Raises UsageError, RefusedError and its kin before anything is written, ConflictError among them: a row to be merged
     has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
     published.
     """
-    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice))
+    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice), verify)
     return _export(source, target, selection_from(choice), run)
 
 
@@ -150,6 +152,7 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     violations: Violations = "refuse",
     existing: Existing = "refuse",
     spool: bool = False,
+    verify: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -161,7 +164,7 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
     _check_clone(violations, existing)
-    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building))
+    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building), verify)
     places = runs.locate(source, target, run)
     with runs.opened(places, run) as session:
         graph = build_graph(session.snapshot.catalog, Selection())

@@ -164,6 +164,11 @@ def making(function: Function) -> Function:
         click.option("--receipt", metavar="FILE", help="Write the receipt to FILE, not TARGET.receipt.json."),
         click.option("--no-receipt", is_flag=True, help="Write no receipt."),
         click.option("--spool", is_flag=True, help=SPOOL_HELP),
+        click.option(
+            "--verify",
+            is_flag=True,
+            help="Read the copy again and compare its content before it is published.",
+        ),
         click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
     ]
     for option in reversed(options):

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from panicdb import building, databases, merge, planner, profiles, revisions, transfer, verification
+from panicdb import building, contents, databases, merge, planner, profiles, revisions, transfer, verification
 from panicdb import closure as closures
 from panicdb.backends.base import Place, Snapshot, Staging
 from panicdb.building import Built
@@ -18,7 +18,7 @@ from panicdb.receipt import Receipt, extend_receipt, write_receipt
 from panicdb.replays import Replayer
 from panicdb.revisions import Route, SchemaChoice
 from panicdb.values import Existing, Facts, Monitor, Progress, Selection
-from panicdb.verification import PUBLICATION_CHECKS, Expectation
+from panicdb.verification import PUBLICATION_CHECKS, Content, Expectation
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Run:
     existing: Existing = "refuse"
     spool: bool = False
     schema: SchemaChoice = field(default_factory=SchemaChoice)
+    verify: bool = False
+    """Compare content, too, before the target is published."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,13 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
         if built.ran:
             _require_untouched(session)
         decided = planner.restamped(decided, snapshot.catalog, built.stamped)
-        expected = verification.expect(snapshot, decided, graph)
+        expected = _expect(decided, closure, graph, session)
         transfer.load_rows(decided, closure, snapshot, staging, monitor)
         monitor.report(Progress("checking"))
+        checks = (*PUBLICATION_CHECKS, *(["content"] if session.run.verify else []))
         with staging.open() as draft:
-            _require(expected, draft, decided.source)
-        receipt = _receipt(decided, built, places)
+            _require(expected, draft, decided.source, checks, monitor)
+        receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks)
         monitor.report(Progress("publishing"))
         monitor.poll()
         staging.publish(
@@ -209,8 +212,9 @@ def merge_rows(decided: Plan, closure: Closure, session: Session) -> Receipt:
         run.monitor.report(Progress("checking"))
         after = merge.take_stand(merging.target)
         merge.check(before, after, merged, decided, counters)
+        schema = Built(decided.route.method, decided.route.reason).as_dict()
         receipt = extend_receipt(
-            _receipt(decided, Built(decided.route.method, decided.route.reason), places),
+            write_receipt(decided, places.target.shown, schema, PUBLICATION_CHECKS),
             merged,
             after.rows,
             receipt_beside(places.target) or places.receipt,
@@ -231,18 +235,35 @@ def plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place,
     return replace(decided, present={name: overlap.present for name, overlap in overlaps.items()})
 
 
-def _require(expected: Expectation, draft: Snapshot, source: str) -> None:
-    report = verification.check_target(expected, draft, source, checks=PUBLICATION_CHECKS)
+def _expect(decided: Plan, closure: Closure | None, graph: Graph, session: Session) -> Expectation:
+    """Note down what the target must be, content included where that is wanted, while the snapshot lasts."""
+    snapshot = session.snapshot
+    expected = verification.expect(snapshot, decided, graph)
+    if not session.run.verify:
+        return expected
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    arriving = contents.arriving(snapshot, expected.rows, steps)
+    digests = {name: contents.digest(snapshot, rows, session.monitor) for name, rows in arriving.items()}
+    return replace(expected, digests=digests)
+
+
+def _require(
+    expected: Expectation, draft: Snapshot, source: str, checks: tuple[str, ...], monitor: Monitor
+) -> None:
+    """Check a draft, read again; of content there is something to compare where `expected` has it."""
+    tables = draft.catalog.tables
+    digests = {
+        name: contents.digest(draft, contents.whole_rows(tables[name]), monitor)
+        for name in expected.digests
+        if name in tables
+    }
+    report = verification.check_target(expected, draft, source, content=Content(digests), checks=checks)
     if not report.ok:
         listed = "; ".join(finding.text for finding in report.findings)
         raise CheckFailedError(
             f"{report.target}: the finished copy is not what was planned, so it was not published: {listed}",
             hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
         )
-
-
-def _receipt(decided: Plan, built: Built, places: Places) -> Receipt:
-    return write_receipt(decided, places.target.shown, built.as_dict(), PUBLICATION_CHECKS)
 
 
 def receipt_beside(target: Place) -> str | None:
