@@ -155,7 +155,12 @@ def export(
     """
     from panicdb import commands  # noqa: PLC0415 - `--help` must not wait for a database library
 
-    making = {"receipt": _receipt_choice(said), "spool": said.pop("spool"), "verify": said.pop("verify")}
+    making = {
+        "receipt": _receipt_choice(said),
+        "spool": said.pop("spool"),
+        "verify": said.pop("verify"),
+        "seal": said.pop("seal"),
+    }
     shared = {"existing": _existing_choice(said), "timeout": said.pop("timeout")}
     choice = _choice(ids, _with_section(said))
     origin, goal = _address(source, "SOURCE"), _address(target, "TARGET")
@@ -193,7 +198,12 @@ def clone(
     """Copy every row of every ordinary table into a new database."""
     from panicdb import commands  # noqa: PLC0415
 
-    making = {"receipt": _receipt_choice(said), "spool": said["spool"], "verify": said["verify"]}
+    making = {
+        "receipt": _receipt_choice(said),
+        "spool": said["spool"],
+        "verify": said["verify"],
+        "seal": said["seal"],
+    }
     shared = {
         "violations": violations,
         "existing": _existing_choice(said),

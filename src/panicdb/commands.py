@@ -29,7 +29,7 @@ from panicdb.errors import SelectionError, SourceError, UsageError, check_file_n
 from panicdb.histories import History, HistoryChoice
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.planner import Plan
-from panicdb.receipt import Receipt, read_selections, read_stamp
+from panicdb.receipt import Receipt, is_receipt, read_record, read_selections, read_stamp
 from panicdb.revisions import Mode, Route, SchemaChoice
 from panicdb.roots import Root
 from panicdb.runs import Places, Run
@@ -116,13 +116,14 @@ def export_experiments(
     _export(source_db_str, target_db_str, selection, Run(Monitor(), float(timeout), existing="merge"))
 
 
-def export(
+def export(  # noqa: PLR0913 - all but two are keywords, and optional
     source: str,
     target: str,
     *,
     existing: Existing = "refuse",
     spool: bool = False,
     verify: bool = False,
+    seal: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -141,7 +142,9 @@ def export(
     has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
     published.
     """
-    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice), verify)
+    run = Run(
+        monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice), verify, seal
+    )
     return _export(source, target, selection_from(choice), run)
 
 
@@ -153,6 +156,7 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     existing: Existing = "refuse",
     spool: bool = False,
     verify: bool = False,
+    seal: bool = False,
     receipt: bool | str = True,
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
@@ -164,7 +168,9 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
     `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
     _check_clone(violations, existing)
-    run = Run(monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building), verify)
+    run = Run(
+        monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building), verify, seal
+    )
     places = runs.locate(source, target, run)
     with runs.opened(places, run) as session:
         graph = build_graph(session.snapshot.catalog, Selection())
@@ -231,6 +237,8 @@ def verify(
     without that, every row of every table. Differences are findings in the report, not errors.
     """
     skipped = _check_names(skip)
+    if is_receipt(reference):
+        return _verify_by_receipt(reference, target, skipped, Run(monitor or Monitor(), timeout), choice)
     places = Places(databases.locate(reference), databases.locate(target), None)
     run = Run(monitor or Monitor(), timeout)
     recorded = _receipt_of(places, receipt)
@@ -417,6 +425,23 @@ def _expectation(
         return verification.expect(snapshot, plans[0], taken[0].graph), rows
     expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
     return replace(expected, rows={name: contents.count(snapshot, each) for name, each in rows.items()}), rows
+
+
+def _verify_by_receipt(
+    path: str, target: str, skipped: frozenset[str], run: Run, choice: RowChoice
+) -> Report:
+    """Compare a target with what its sealed receipt says of it; the source is not needed."""
+    if choice:
+        raise UsageError("a receipt says itself which rows there are", hint="leave the selection out")
+    record = read_record(path)
+    place = databases.locate(target)
+    with databases.open_source(place, timeout=run.timeout, monitor=run.monitor) as copy:
+        links = tuple(map(parse_link, record.links))
+        graph = build_graph(copy.catalog, Selection(links=links))
+        with digesting(place, record.seal.columns, timeout=run.timeout) as digester:
+            expected = verification.expect_record(record, graph)
+            content = Content(digester.result(run.monitor))
+        return verification.check_target(expected, copy, path, content=content, skip=skipped)
 
 
 def _compare_content(

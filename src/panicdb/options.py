@@ -169,6 +169,9 @@ def making(function: Function) -> Function:
             is_flag=True,
             help="Read the copy again and compare its content before it is published.",
         ),
+        click.option(
+            "--seal", is_flag=True, help="Write digests into the receipt, so that it alone can prove TARGET."
+        ),
         click.option("--dry-run", is_flag=True, help="Show the plan and write nothing."),
     ]
     for option in reversed(options):

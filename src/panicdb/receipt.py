@@ -13,6 +13,7 @@ from panicdb.errors import SourceError
 from panicdb.links import parse_link
 from panicdb.merge import Merged
 from panicdb.planner import Plan
+from panicdb.seals import MARK, Seal, mark, read_seal
 from panicdb.values import Selection, Violations, as_json
 
 FORMAT = 1
@@ -45,6 +46,8 @@ class Receipt:
     """What this run brought into a target that existed, per table; `tables` then tells of the whole file."""
     before: tuple[Mapping[str, Any], ...] = ()
     """The receipts of what the target held before, earliest first."""
+    sealed: Seal | None = None
+    """Digests of all that the target holds; none for a target that others were merged into."""
     version: str = panicdb.__version__
 
     @property
@@ -58,7 +61,7 @@ class Receipt:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as plain values."""
-        return {
+        plain = {
             "panicdb_receipt": FORMAT,
             "panicdb_version": self.version,
             "command": self.command,
@@ -76,10 +79,18 @@ class Receipt:
             "checks": list(self.checks),
             "merged": as_json(self.merged),
             "before": as_json(self.before),
+            "sealed": None if self.sealed is None else self.sealed.as_dict(),
         }
+        return plain if self.sealed is None else {**plain, MARK: mark(plain)}
 
 
-def write_receipt(plan: Plan, place: str, schema: Mapping[str, Any], checks: tuple[str, ...]) -> Receipt:
+def write_receipt(
+    plan: Plan,
+    place: str,
+    schema: Mapping[str, Any],
+    checks: tuple[str, ...],
+    sealed: Seal | None = None,
+) -> Receipt:
     """Make the receipt of a finished target out of its plan. Writes nothing."""
     return Receipt(
         command=plan.command,
@@ -106,6 +117,7 @@ def write_receipt(plan: Plan, place: str, schema: Mapping[str, Any], checks: tup
         kept=plan.kept,
         checks=checks,
         place=place,
+        sealed=sealed,
     )
 
 
@@ -201,6 +213,51 @@ def read_selections(path: str) -> tuple[Selection | None, ...]:
     if len(parts) > 1 and any(part.get("violations_kept") for part in parts):
         raise SourceError(f"{path}: violations were kept in parts of a merged file", hint=_WITHOUT_IT)
     return tuple(_selection_from(part, path) for part in parts)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a sealed receipt alone says of its target."""
+
+    source: str
+    revisions: Mapping[str, tuple[str, ...]]
+    kept: Mapping[str, int]
+    """Rows by the link that leads nowhere, as in the source."""
+    links: tuple[str, ...]
+    """Options of virtual links, as `--link` spells them."""
+    seal: Seal
+
+
+def is_receipt(path: str) -> bool:
+    """Tell whether a file is one of our receipts. Reads its beginning."""
+    try:
+        with Path(path).open("rb") as file:
+            return b'"panicdb_receipt"' in file.read(200)
+    except OSError:
+        return False
+
+
+def read_record(path: str) -> Record:
+    """Read a sealed receipt. Raises SourceError for one without a seal, and for one that was edited."""
+    data = _read(path)
+    if data.get("sealed") is None:
+        raise SourceError(
+            f"{path}: the receipt has no seal, so it can't prove the content",
+            hint="`panicdb export --seal` makes one; or name the source instead of the receipt",
+        )
+    if data.get(MARK) != mark(data):
+        raise SourceError(f"{path}: the receipt was edited: its seal does not fit", hint="ask for it again")
+    try:
+        selection = data["selection"]
+        return Record(
+            source=_text(data["source"]),
+            revisions={table: _texts(rows) for table, rows in data["revisions"].items()},
+            kept={link: int(count) for link, count in data["violations_kept"].items()},
+            links=() if selection is None else _texts(selection["links"]),
+            seal=read_seal(data["sealed"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"{path}: not a receipt of this panicdb", hint=_WITHOUT_IT) from error
 
 
 def read_stamp(path: str) -> Mapping[str, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from panicdb.planner import Plan
 from panicdb.receipt import Receipt, extend_receipt, write_receipt
 from panicdb.replays import Replayer
 from panicdb.revisions import Route, SchemaChoice
+from panicdb.seals import Seal, digest_facts, hash_migrations
 from panicdb.values import Existing, Facts, Monitor, Progress, Selection
 from panicdb.verification import PUBLICATION_CHECKS, Content, Expectation
 
@@ -33,6 +34,8 @@ class Run:
     schema: SchemaChoice = field(default_factory=SchemaChoice)
     verify: bool = False
     """Compare content, too, before the target is published."""
+    seal: bool = False
+    """Write digests of it into the receipt."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +168,8 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
         checks = (*PUBLICATION_CHECKS, *(["content"] if session.run.verify else []))
         with staging.open() as draft:
             _require(expected, draft, decided.source, checks, monitor)
-        receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks)
+            sealed = _seal(decided, expected, draft) if session.run.seal else None
+        receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks, sealed)
         monitor.report(Progress("publishing"))
         monitor.poll()
         staging.publish(
@@ -239,12 +243,24 @@ def _expect(decided: Plan, closure: Closure | None, graph: Graph, session: Sessi
     """Note down what the target must be, content included where that is wanted, while the snapshot lasts."""
     snapshot = session.snapshot
     expected = verification.expect(snapshot, decided, graph)
-    if not session.run.verify:
+    if not (session.run.verify or session.run.seal):
         return expected
     steps = transfer.copy_steps(decided, closure, snapshot)
     arriving = contents.arriving(snapshot, expected.rows, steps)
     digests = {name: contents.digest(snapshot, rows, session.monitor) for name, rows in arriving.items()}
     return replace(expected, digests=digests)
+
+
+def _seal(decided: Plan, expected: Expectation, draft: Snapshot) -> Seal:
+    """Take digests of rows from the source's snapshot, and that of the schema from the draft, which was compared."""
+    tables = draft.catalog.tables
+    return Seal(
+        schema=digest_facts(draft.facts()),
+        tables=expected.digests,
+        columns={name: contents.columns_of(tables[name]) for name in expected.digests},
+        sequences=expected.sequences,
+        migrations=hash_migrations(decided.route),
+    )
 
 
 def _require(
@@ -254,7 +270,7 @@ def _require(
     tables = draft.catalog.tables
     digests = {
         name: contents.digest(draft, contents.whole_rows(tables[name]), monitor)
-        for name in expected.digests
+        for name in (expected.digests if "content" in checks else ())
         if name in tables
     }
     report = verification.check_target(expected, draft, source, content=Content(digests), checks=checks)
