@@ -7,12 +7,16 @@
     N            narrow rows under a six-column primary key, no migrations
     chain-...    a self-linked table; "down": each row names the one before it, "up": the one
                  after it; "flat": the same rows without the link, each reached from its root
+    ...-copy     a byte copy of another shape
+    ...-differing
+                 a copy in which every row of the large table differs
 
-A shape that is there is kept. Remove bench/work to make everything anew.
+A shape that is there is kept, and a copy until its original is made anew. Remove bench/work to make everything anew.
 """
 
 import os
 import random
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +105,8 @@ def path(name: str) -> Path:
 def ensure(name: str) -> Path:
     """Make the shape unless it is there and current; nothing half-made takes its name."""
     made = path(name)
+    if name in ORIGINALS:
+        ensure(ORIGINALS[name])
     if not is_current(name):
         WORK.mkdir(exist_ok=True)
         part = made.with_suffix(".part")
@@ -113,6 +119,8 @@ def ensure(name: str) -> Path:
 def is_current(name: str) -> bool:
     if not path(name).exists():
         return False
+    if name in ORIGINALS:
+        return path(name).stat().st_mtime >= path(ORIGINALS[name]).stat().st_mtime
     if not name.startswith("W"):
         return True
     with closing(sqlite3.connect(f"{path(name).as_uri()}?mode=ro", uri=True)) as connection:
@@ -181,6 +189,17 @@ def build_tables(target: Path, *, count: int) -> None:
         connection.execute("COMMIT")
 
 
+def build_copy(target: Path, *, original: str) -> None:
+    shutil.copyfile(path(original), target)
+
+
+def build_differing(target: Path, *, original: str, update: str) -> None:
+    build_copy(target, original=original)
+    with opened(target, schema="") as connection:
+        connection.execute(update)
+        connection.execute("COMMIT")
+
+
 def root_rows(count: int) -> Iterator[tuple]:
     return ((number, f"root {number}") for number in range(1, count + 1))
 
@@ -215,7 +234,14 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     "chain-up-flat": partial(build_chain, upward=True, linked=False),
     "tables-1": partial(build_tables, count=1),
     "tables-67": partial(build_tables, count=MANY_TABLES),
+    "W-copy": partial(build_copy, original="W"),
+    # Every column is part of the key, so these rows are others, while those of the chain have changed.
+    "N-differing": partial(build_differing, original="N", update="UPDATE metrics SET is_nan = 1"),
+    "chain-down-flat-differing": partial(
+        build_differing, original="chain-down-flat", update="UPDATE nodes SET label = label || '.'"
+    ),
 }
+ORIGINALS = {"W-copy": "W", "N-differing": "N", "chain-down-flat-differing": "chain-down-flat"}
 ON_REQUEST = frozenset({"W-large"})
 
 

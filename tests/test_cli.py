@@ -102,11 +102,16 @@ def test_the_commands_have_the_options_of_the_design():
     ids = {"--ids-file", "--where", "--all", "--root"}
     closure = {"--link", "--exclude", "--whole", "--max-rows", "--max-bytes", "--violations"}
     naming = {"-c", "--config", "-n", "--name", "-x", "--python", "--revision"}
-    making = {"--receipt", "--no-receipt", "--spool", "--dry-run", "--schema", *naming}
+    making = {"--receipt", "--no-receipt", "--spool", "--verify", "--seal", "--dry-run", "--schema", *naming}
     assert options("drift") == output | naming | {"--infer"}
     assert options("export") == output | ids | closure | making | {"--merge", "--replace"}
     assert options("clone") == output | making | {"--violations", "--replace"}
-    assert options("verify") == output | ids | closure | {"--receipt", "--skip"}
+    assert options("verify") == output | ids | closure | {
+        "--receipt",
+        "--skip",
+        "--contains",
+        "--show-values",
+    }
     assert options("list") == output | {"--root", "--limit"}
     assert options("demo") == set()
 
@@ -162,6 +167,7 @@ RECEIPT = {
     "checks",
     "merged",
     "before",
+    "sealed",
 }
 SELECTION = {"ids", "where", "all", "links", "exclude", "whole", "violations"}
 COPIED = {"name", "rows", "owned", "support", "source_rows", "nulled"}
@@ -243,7 +249,20 @@ def test_json_of_a_dry_run_is_its_plan(cli, zoo, command, more):
 def test_json_of_verify_is_its_report(cli, zoo):
     succeeded(cli("clone", "zoo.db", "out.db"))
     found = as_json(cli("verify", "zoo.db", "out.db", "--json"))
-    assert set(found) == {"reference", "target", "ok", "checks", "findings"}
+    assert set(found) == {
+        "reference",
+        "target",
+        "verdict",
+        "ok",
+        "checks",
+        "findings",
+        "compared",
+        "normalised",
+        "not_compared",
+        "since",
+    }
+    assert (found["verdict"], found["since"]) == ("EXACT", None)
+    assert all(set(each) == {"table", "columns", "how"} for each in found["compared"])
     assert (found["reference"], found["target"], found["ok"], found["findings"]) == (
         "zoo.db",
         "out.db",
@@ -251,13 +270,13 @@ def test_json_of_verify_is_its_report(cli, zoo):
         [],
     )
     assert [check["name"] for check in found["checks"]] == list(ALL_CHECKS)
-    assert all(set(check) == {"name", "status", "note"} for check in found["checks"])
+    assert all(set(check) == {"name", "status", "note", "chosen"} for check in found["checks"])
     execute("out.db", "DELETE FROM visitor")
     result = cli("verify", "zoo.db", "out.db", "--json")
     assert (result.exit_code, result.stderr) == (1, "")
     found = json.loads(result.stdout)
     assert not found["ok"]
-    assert [set(finding) for finding in found["findings"]] == [{"code", "check", "text"}] * 2
+    assert [set(finding) for finding in found["findings"]] == [{"code", "check", "text", "details"}] * 2
 
 
 @quick
@@ -903,7 +922,7 @@ def test_verify_tells_its_findings_and_its_verdict(cli, zoo):
     assert [line.split()[0] for line in lines[:7]] == ["PASS", "PASS", "FAIL", "FAIL", "PASS", "FAIL", "PASS"]
     assert lines[7:] == [
         "ROW001 animal: 4 expected, 3 in the target",
-        "CNT001 animal: 1 rows missing in the target: id = 4",
+        "CNT001 animal: 1 row missing in the target: id = 4",
         "SEQ001 keeper: stands at 3 in the source, at 1 in the target",
         "out.db differs from zoo.db",
     ]

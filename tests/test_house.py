@@ -21,11 +21,13 @@ __main__
 cli
 render terminal options
 commands demonstration
+proofs
 runs
 verification
 discrepancies digester
 contents
 receipt
+seals
 merge drifts
 transfer building
 planner
@@ -49,7 +51,7 @@ guarded
 backends
 backends.pairing
 backends.sqlite
-backends.sqlite.merge
+backends.sqlite.merge backends.sqlite.comparison
 backends.sqlite.publish
 backends.sqlite.exchange backends.sqlite.spool
 backends.sqlite.private backends.sqlite.load
@@ -270,3 +272,12 @@ def test_no_file_names_the_place_it_was_made_at():
         for match in FOREIGN.finditer(path.read_text(encoding="utf-8", errors="replace"))
     }
     assert found == set()
+
+
+def test_every_code_of_a_finding_is_documented():
+    page = (PROJECT / "docs" / "findings.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| ([A-Z]{3}\d{3}) \|", page, flags=re.MULTILINE)
+    source = "".join(path.read_text(encoding="utf-8") for path in MODULES.values())
+    used = set(re.findall(r'"([A-Z]{3}\d{3})"', source))
+    assert len(documented) == len(set(documented))
+    assert set(documented) == used

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 EXIT_DIFFERENT = 1
+EXIT_INCOMPLETE = 3
 
 
 class PanicGroup(click.Group):
@@ -223,43 +224,32 @@ def clone(
 
 
 @panicdb.command()
-@click.argument("reference", metavar="SOURCE")
+@click.argument("reference")
 @click.argument("target")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @options.selection
-@click.option(
-    "--receipt",
-    metavar="FILE",
-    help="Take the selection from this receipt, not TARGET.receipt.json.",
-)
-@click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity.")
+@options.judging
 @_common
 def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output, **said: Any) -> None:
-    """Compare TARGET with its SOURCE: revision, schema, row counts, foreign keys, sequences, integrity.
+    """Prove that TARGET is what REFERENCE says: revision, schema, rows, content, foreign keys, sequences, integrity.
 
-    The rows expected are those of the selection given; without one, those of the receipt beside TARGET; without that,
-    every row of every table.
+    REFERENCE is the source database, or a sealed receipt. The rows expected are those of the selection given; without
+    one, those of the receipt beside TARGET; without that, every row of every table. Exit code 1 if anything differs,
+    3 if nothing does but a check could not be made.
     """
     from panicdb import commands  # noqa: PLC0415
 
-    receipt, skip, timeout = (said.pop(name) for name in ("receipt", "skip", "timeout"))
+    judging = {name: said.pop(name) for name in ("receipt", "skip", "timeout", "contains", "show_values")}
     chosen = ids or any(said[name] for name in ("ids_file", "where", "all"))
     if not chosen:
         _refuse_modifiers(said)
     choice = _choice(ids, said) if chosen else {}
+    origin, goal = _address(reference, "SOURCE"), _address(target, "TARGET")
     with output.attended() as monitor:
-        report = commands.verify(
-            _address(reference, "SOURCE"),
-            _address(target, "TARGET"),
-            receipt=receipt,
-            skip=skip,
-            timeout=timeout,
-            monitor=monitor,
-            **choice,
-        )
+        report = commands.verify(origin, goal, monitor=monitor, **judging, **choice)
     output.show(report)
     if not report.ok:
-        click.get_current_context().exit(EXIT_DIFFERENT)
+        click.get_current_context().exit(EXIT_DIFFERENT if report.verdict == "DIFFERENT" else EXIT_INCOMPLETE)
 
 
 @panicdb.command()

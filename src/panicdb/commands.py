@@ -1,6 +1,6 @@
 """One function per verb. Each reads like a table of contents; the command line and Python call the same ones."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack, get_args
@@ -8,33 +8,19 @@ from typing import Any, TypedDict, Unpack, get_args
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb import (
-    contents,
-    databases,
-    discrepancies,
-    drifts,
-    planner,
-    profiles,
-    revisions,
-    runs,
-    transfer,
-    verification,
-)
+from panicdb import databases, drifts, planner, profiles, proofs, revisions, runs
 from panicdb.backends.base import Snapshot
-from panicdb.closure import Closure
-from panicdb.contents import Rows
-from panicdb.digester import digesting
 from panicdb.drifts import Drift, Inference
-from panicdb.errors import SelectionError, SourceError, UsageError, check_file_name
+from panicdb.errors import SelectionError, UsageError
 from panicdb.histories import History, HistoryChoice
-from panicdb.links import Graph, build_graph, parse_link
+from panicdb.links import build_graph, parse_link
 from panicdb.planner import Plan
-from panicdb.receipt import Receipt, is_receipt, read_record, read_selections, read_stamp
+from panicdb.receipt import Receipt, is_receipt
 from panicdb.revisions import Mode, Route, SchemaChoice
 from panicdb.roots import Root
-from panicdb.runs import Places, Run
+from panicdb.runs import Run
 from panicdb.values import Existing, Monitor, Progress, Selection, Violations
-from panicdb.verification import ALL_CHECKS, Content, Expectation, Report
+from panicdb.verification import ALL_CHECKS, Report
 
 DEFAULT_TIMEOUT = 30.0
 LISTED_ROOTS = 50
@@ -226,37 +212,33 @@ def verify(
     target: str,
     *,
     receipt: str | None = None,
+    contains: bool = False,
+    show_values: bool = False,
     skip: Iterable[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
     monitor: Monitor | None = None,
     **choice: Unpack[RowChoice],
 ) -> Report:
-    """Compare a target with its source: revision, schema, row counts, foreign keys, sequences, integrity. Reads only.
+    """Compare a target with its source, or with its sealed receipt alone, by seven checks. Reads only.
 
-    The rows expected are those of the selection; without one, of the receipt (given, or found beside the target);
-    without that, every row of every table. Differences are findings in the report, not errors.
+    `reference` is the source, or the path of a sealed receipt. The rows expected are those of the selection; without
+    one, of the receipt (given, or found beside the target); without that, every row of every table. With `contains`
+    the target may hold further rows, if the source holds them identically. A sealed receipt also tells which side
+    changed since. Differences are findings in the report, not errors; values of rows are in them with `show_values`.
+
+    Raises UsageError, and SourceError where source or receipt can't be read.
     """
-    skipped = _check_names(skip)
-    if is_receipt(reference):
-        return _verify_by_receipt(reference, target, skipped, Run(monitor or Monitor(), timeout), choice)
-    places = Places(databases.locate(reference), databases.locate(target), None)
     run = Run(monitor or Monitor(), timeout)
-    recorded = _receipt_of(places, receipt)
-    selections = (
-        (selection_from(choice),) if choice else () if recorded is None else read_selections(recorded)
-    )
-    stamped = _stamp_of(recorded, needed=receipt is not None or not choice)
-    with (
-        databases.open_source(places.source, timeout=timeout, monitor=run.monitor) as snapshot,
-        databases.open_source(places.target, timeout=timeout, monitor=run.monitor) as copy,
-    ):
-        expected, rows = _expectation(
-            snapshot, selections, Route("copy", "not built here", stamped=stamped), run
-        )
-        content = None
-        if "content" not in skipped:
-            expected, content = _compare_content(expected, rows, snapshot, copy, run)
-        return verification.check_target(expected, copy, places.source.shown, content=content, skip=skipped)
+    terms = proofs.Terms(_check_names(skip), contains, show_values)
+    if is_receipt(reference):
+        if choice or contains or receipt is not None:
+            raise UsageError(
+                "a receipt says itself which rows there are",
+                hint="leave selection, --contains and --receipt out; or name the source instead",
+            )
+        return proofs.verify_record(reference, target, terms, run)
+    selection = selection_from(choice) if choice else None
+    return proofs.verify_source(reference, target, selection, receipt, terms, run)
 
 
 def drift(
@@ -401,88 +383,6 @@ def _histories(snapshot: Snapshot, run: Run, *, infer: bool) -> tuple[tuple[Hist
     runs.require_tables(snapshot)
     engine = snapshot.place.backend.name
     return revisions.candidates(snapshot.catalog, run.schema.history, runs.here(), engine), None
-
-
-def _expectation(
-    snapshot: Snapshot, selections: Sequence[Selection | None], route: Route, run: Run
-) -> tuple[Expectation, Mapping[str, Rows]]:
-    """Expect every row if nothing was selected; of several selections, as merged, all their rows."""
-    chosen = [selection for selection in selections if selection is not None]
-    names = [entry.name for entry in snapshot.catalog.ordinary()]
-    if len(chosen) < max(len(selections), 1):
-        graph = build_graph(snapshot.catalog, Selection())
-        expected = verification.expect(snapshot, planner.plan_whole(snapshot, graph, route, "keep"), graph)
-        return expected, {entry.name: contents.whole_rows(entry) for entry in snapshot.catalog.ordinary()}
-    taken = [runs.take_closure(snapshot, selection, run, number) for number, selection in enumerate(chosen)]
-    plans = [planner.plan_subset(snapshot, closure, route) for closure in taken]
-    steps = [
-        step
-        for plan, closure in zip(plans, taken, strict=True)
-        for step in transfer.copy_steps(plan, closure, snapshot)
-    ]
-    rows = contents.arriving(snapshot, names, steps)
-    if len(taken) == 1:
-        return verification.expect(snapshot, plans[0], taken[0].graph), rows
-    expected = verification.expect(snapshot, plans[-1], _shared_graph(snapshot, taken))
-    return replace(expected, rows={name: contents.count(snapshot, each) for name, each in rows.items()}), rows
-
-
-def _verify_by_receipt(
-    path: str, target: str, skipped: frozenset[str], run: Run, choice: RowChoice
-) -> Report:
-    """Compare a target with what its sealed receipt says of it; the source is not needed."""
-    if choice:
-        raise UsageError("a receipt says itself which rows there are", hint="leave the selection out")
-    record = read_record(path)
-    place = databases.locate(target)
-    with databases.open_source(place, timeout=run.timeout, monitor=run.monitor) as copy:
-        links = tuple(map(parse_link, record.links))
-        graph = build_graph(copy.catalog, Selection(links=links))
-        with digesting(place, record.seal.columns, timeout=run.timeout) as digester:
-            expected = verification.expect_record(record, graph)
-            content = Content(digester.result(run.monitor))
-        return verification.check_target(expected, copy, path, content=content, skip=skipped)
-
-
-def _compare_content(
-    expected: Expectation, rows: Mapping[str, Rows], snapshot: Snapshot, copy: Snapshot, run: Run
-) -> tuple[Expectation, Content]:
-    """Digest both sides at once, and look again at the tables whose digests differ. Reads only."""
-    columns = {name: each.columns for name, each in rows.items()}
-    with digesting(copy.place, columns, timeout=run.timeout) as digester:
-        ours = {name: contents.digest(snapshot, each, run.monitor) for name, each in rows.items()}
-        theirs = digester.result(run.monitor)
-    tables = snapshot.catalog.tables
-    located = {
-        name: discrepancies.locate(rows[name], tables[name], snapshot, copy, run.monitor)
-        for name, there in theirs.items()
-        if there != ours[name]
-    }
-    return replace(expected, digests=ours), Content(theirs, located)
-
-
-def _shared_graph(snapshot: Snapshot, closures_taken: Sequence[Closure]) -> Graph:
-    """Of links that were declared for some parts of a merged file, only those of all parts hold for its rows."""
-    first, *others = (closure.selection.links for closure in closures_taken)
-    shared = tuple(option for option in first if all(option in links for links in others))
-    return build_graph(snapshot.catalog, Selection(links=shared))
-
-
-def _receipt_of(places: Places, receipt: str | None) -> str | None:
-    if receipt is not None:
-        check_file_name(receipt)
-        return receipt
-    return runs.receipt_beside(places.target)
-
-
-def _stamp_of(recorded: str | None, *, needed: bool) -> Mapping[str, tuple[str, ...]]:
-    """A receipt that merely lies there, and can't be read, is no reason to fail where a selection was given."""
-    try:
-        return {} if recorded is None else read_stamp(recorded)
-    except SourceError:
-        if needed:
-            raise
-        return {}
 
 
 def _check_clone(violations: Violations, existing: Existing) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import CopyStep, Snapshot, rows_of, value_of
+from panicdb.backends.base import Comparison, CopyStep, Part, Snapshot, rows_of, value_of
 from panicdb.digest import TableDigest, digest_rows
 from panicdb.values import CatalogTable, Monitor, Progress
 
@@ -24,13 +24,15 @@ class Rows:
     statements: tuple[sa.Select[Any], ...]
     counted: sa.Select[Any] | None = None
     """Gives rows, too, and last how often each one is there."""
+    whole: bool = False
+    """All rows of the table, as they are."""
 
 
 def whole_rows(entry: CatalogTable, columns: Sequence[str] | None = None) -> Rows:
     """Return all rows of a table as they are; with `columns`, of these, and NULL for one that is not there."""
     names = columns_of(entry) if columns is None else tuple(columns)
     values = [entry.table.c[name] if name in entry.stored else sa.null() for name in names]
-    return Rows(entry.name, names, (_select(values, entry.table),))
+    return Rows(entry.name, names, (_select(values, entry.table),), whole=True)
 
 
 def arriving_rows(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyStep]) -> Rows:
@@ -73,6 +75,34 @@ def digest(snapshot: Snapshot, rows: Rows, monitor: Monitor) -> TableDigest:
     for statement in rows.statements:
         found += digest_rows(rows.table, rows.columns, snapshot.values(statement))
     return found + digest_rows(rows.table, rows.columns, _repeated(snapshot, rows))
+
+
+def digest_all(snapshot: Snapshot, monitor: Monitor) -> Mapping[str, TableDigest]:
+    """Digest every ordinary table of a database. Reads only."""
+    return {entry.name: digest(snapshot, whole_rows(entry), monitor) for entry in snapshot.catalog.ordinary()}
+
+
+def digest_rows_of(
+    snapshot: Snapshot, entry: CatalogTable, statements: Iterable[sa.Select[Any]]
+) -> TableDigest:
+    """Digest what statements read of a table, by its stored columns in their own order. Reads only."""
+    names = columns_of(entry)
+    places = [entry.stored.index(name) for name in names]
+    found = TableDigest(0, 0)
+    for statement in statements:
+        rows = ([row[place] for place in places] for row in snapshot.values(statement))
+        found += digest_rows(entry.name, names, rows)
+    return found
+
+
+def held(comparison: Comparison, rows: Mapping[str, Rows], snapshot: Snapshot) -> frozenset[str]:
+    """Let the engine tell which tables of the other side hold exactly these rows, as far as it can. Reads only."""
+    parts = [
+        Part(snapshot.catalog.tables[name], each.columns, each.statements[0], each.whole)
+        for name, each in rows.items()
+        if each.counted is None and len(each.statements) == 1
+    ]
+    return comparison.held(parts)
 
 
 def values(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:

@@ -41,15 +41,11 @@ class TableDigest:
 def digest_rows(table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]) -> TableDigest:
     """Digest the rows of a table, each with its values in the order of `columns`, which are sorted. Reads only."""
     start = row_hash(table, columns)
-    copy, pack, number = start.copy, ormsgpack.packb, int.from_bytes
     count = total = 0
     for row in rows:
-        hashed = copy()
-        try:
-            hashed.update(pack(row))
-        except TypeError:  # a string with bytes that are no UTF-8, or an integer beyond 64 bits
-            hashed.update(encode(row))
-        total += number(hashed.digest(), "big")
+        hashed = start.copy()
+        hashed.update(encode(row))
+        total += int.from_bytes(hashed.digest(), "big")
         count += 1
     return TableDigest(count, total % MODULUS)
 
@@ -63,7 +59,10 @@ def row_hash(table: str, columns: Sequence[str]) -> Any:
 
 def encode(row: Sequence[Value]) -> bytes:
     """Return the canonical bytes of one row: a MessagePack array of its values."""
-    return ormsgpack.packb([_packable(value) for value in row])
+    try:
+        return ormsgpack.packb(row)
+    except TypeError:  # a string with bytes that are no UTF-8
+        return ormsgpack.packb([_packable(value) for value in row])
 
 
 def _packable(value: Value) -> Any:

@@ -1,33 +1,40 @@
 """Digest a database in a process of its own, so that source and target are read at the same time.
 
-Run as a module it reads one request from standard input, a line of JSON, and writes one line of JSON: for each table
-the number of rows and the digest; or the message of an error.
+That process reads one request from standard input, a line of JSON, and writes one line of JSON: for each table the
+number of rows and the digest; or the message of an error. It ends with the process that started it.
 """
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import Any
 
 from panicdb import contents, databases
 from panicdb.backends.base import Place
 from panicdb.digest import TableDigest
-from panicdb.errors import PanicDBError, TransferError
+from panicdb.errors import DamagedError, PanicDBError, TransferError
 from panicdb.values import Monitor
 
 SECONDS_BETWEEN_POLLS = 0.05
+_PROGRAM = (
+    "import sys, json; request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; "
+    "from panicdb.digester import answer; print(json.dumps(answer(request)))"
+)
 
 
 class Digester:
     """The parent's side of the process."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], place: Place) -> None:
         self._process = process
+        self._place = place
 
     def result(self, monitor: Monitor) -> Mapping[str, TableDigest]:
-        """Wait for the digests. Raises TransferError if the database can't be read there."""
+        """Wait for the digests. Raises TransferError if the database can't be read there, DamagedError if it is."""
         while True:
             monitor.poll()
             try:
@@ -39,6 +46,8 @@ class Digester:
             answer = json.loads(said)
         except ValueError:
             raise TransferError("the process that digests the target ended early") from None
+        if answer.get("damaged"):
+            raise DamagedError(answer["error"], hint=answer["hint"], place=self._place.shown)
         if "error" in answer:
             raise TransferError(answer["error"], hint=answer["hint"])
         return {name: TableDigest(rows, int(total, 16)) for name, (rows, total) in answer["tables"].items()}
@@ -49,44 +58,67 @@ def digesting(place: Place, tables: Mapping[str, tuple[str, ...]], *, timeout: f
     """Start to digest tables of a database, by these columns. Reads only.
 
     A column that is not there counts as NULL, a table that is not there has no digest. `timeout` bounds waiting for
-    locks, in seconds.
+    locks, in seconds. Raises TransferError if the process can't be started.
     """
-    request = {"location": place.location, "tables": tables, "timeout": timeout}
-    with subprocess.Popen(
-        [sys.executable, "-m", "panicdb.digester"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    request = {
+        "location": place.location,
+        "tables": tables,
+        "timeout": timeout,
+        "path": sys.path,
+        "parent": os.getpid(),
+    }
+    with _started(request) as process:
         try:
-            assert process.stdin is not None  # noqa: S101 - it is a pipe
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            yield Digester(process)
+            yield Digester(process, place)
         finally:
             process.kill()
 
 
-def main() -> None:
-    """Answer the one request."""
-    request = json.loads(sys.stdin.readline())
+def _started(request: Mapping[str, Any]) -> subprocess.Popen[str]:
+    """Start the process. What it is asked lies in a file: writing to a pipe would fail, or wait, if it never reads."""
     try:
-        answer: dict[str, Any] = {"tables": _digest(request)}
+        with TemporaryFile("w+", encoding="utf-8") as file:
+            file.write(json.dumps(request) + "\n")
+            file.seek(0)
+            return subprocess.Popen(  # noqa: S603 - this interpreter
+                # It imports what this process would, and nothing from where it happens to stand.
+                [sys.executable, "-I", "-c", _PROGRAM],
+                stdin=file,
+                stdout=subprocess.PIPE,
+                text=True,
+                process_group=0,  # Ctrl-C is for this process, which then ends that one
+            )
+    except OSError as error:
+        raise TransferError(
+            f"the process that digests the target can't be started: {error.strerror}",
+            hint="look for a full disk, or a limit on processes",
+        ) from error
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Digest what is asked for, in the process of its own; of an error, return the message. Reads only."""
+    try:
+        return {"tables": _digest(request)}
     except PanicDBError as error:
-        answer = {"error": error.message, "hint": error.hint}
-    print(json.dumps(answer))  # noqa: T201 - the answer
+        return {"error": error.message, "hint": error.hint, "damaged": isinstance(error, DamagedError)}
 
 
 def _digest(request: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    place = databases.locate(request["location"])
-    with databases.open_source(place, timeout=request["timeout"], monitor=Monitor()) as snapshot:
+    place, monitor = databases.locate(request["location"]), Monitor(poll=_ending_with(request["parent"]))
+    with databases.open_source(place, timeout=request["timeout"], monitor=monitor) as snapshot:
         found = {
-            name: contents.digest(snapshot, contents.whole_rows(tables[name], columns), Monitor())
+            name: contents.digest(snapshot, contents.whole_rows(tables[name], columns), monitor)
             for name, columns in request["tables"].items()
             if name in (tables := snapshot.catalog.tables)
         }
     return {name: (digest.rows, str(digest)) for name, digest in found.items()}
 
 
-if __name__ == "__main__":
-    main()
+def _ending_with(parent: int) -> Callable[[], None]:
+    """Nobody waits for what an orphan finds out."""
+
+    def poll() -> None:
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return poll

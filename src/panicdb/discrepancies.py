@@ -18,6 +18,7 @@ from panicdb.values import CatalogTable, Monitor, Progress, quote_name
 LISTED = 10
 """Keys of each class that are listed."""
 HASH_BYTES = 16
+LAST_OF_FOUR_DIGITS = 0xFFFF
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,25 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Differing:
+    """A value that differs, as either side has it, spelled as SQL does."""
+
+    column: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True)
 class Changed:
-    """A row that both sides have, and the columns that differ."""
+    """A row that both sides have, and what of it differs."""
 
     key: str
-    columns: tuple[str, ...]
+    values: tuple[Differing, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Name the columns that differ."""
+        return tuple(each.column for each in self.values)
 
 
 @dataclass(frozen=True)
@@ -46,7 +61,8 @@ class Discrepancies:
     changed: Listed
     repeated: Listed
     """There on both sides, but not as often."""
-    columns: tuple[Changed, ...]
+    rows: tuple[Changed, ...]
+    """The first of those that are changed."""
     keyed: bool
     """False: no key tells rows apart, so a changed row is one that is missing and another one that is extra."""
 
@@ -67,32 +83,43 @@ class _Side:
 
 
 def locate(
-    arriving: Rows, entry: CatalogTable, snapshot: Snapshot, target: Snapshot, monitor: Monitor
+    arriving: Rows,
+    entry: CatalogTable,
+    snapshot: Snapshot,
+    target: Snapshot,
+    monitor: Monitor,
+    *,
+    further: Rows | None = None,
 ) -> Discrepancies:
     """Read one table on both sides once more, and name what differs. Reads only, but for a temporary file.
 
-    Columns that only one side has count as NULL on the other.
+    Columns that only one side has count as NULL on the other. The target may have `further` rows, too.
     """
     monitor.report(Progress("locating differences", entry.name))
     there = target.catalog.tables[entry.name]
     key = _key(entry, there)
     ours = _Side(snapshot, arriving)
     theirs = _Side(target, contents.whole_rows(there, arriving.columns))
-    hashed = (_hashed(side, key) for side in (ours, theirs))
-    with paired(*hashed, limit=LISTED) as pairs:
-        changed = tuple(
-            Changed(spelled(key, packed), _differing(ours, theirs, key, packed))
-            for packed in pairs.changed.first
-        )
-        return Discrepancies(
-            table=entry.name,
-            missing=_spelled(key, pairs.missing),
-            extra=_spelled(key, pairs.extra),
-            changed=Listed(pairs.changed.count, tuple(each.key for each in changed)),
-            repeated=_spelled(key, pairs.repeated),
-            columns=changed,
-            keyed=bool(key),
-        )
+    more = None if further is None else _Side(snapshot, further)
+    pairs = paired(
+        _hashed(ours, key),
+        _hashed(theirs, key),
+        limit=LISTED,
+        further=() if more is None else _hashed(more, key),
+    )
+    changed = tuple(
+        Changed(spelled(key, packed), _differing((ours, more), theirs, key, packed))
+        for packed in pairs.changed.first
+    )
+    return Discrepancies(
+        table=entry.name,
+        missing=_spelled(key, pairs.missing),
+        extra=_spelled(key, pairs.extra),
+        changed=Listed(pairs.changed.count, tuple(each.key for each in changed)),
+        repeated=_spelled(key, pairs.repeated),
+        rows=changed,
+        keyed=bool(key),
+    )
 
 
 def _key(entry: CatalogTable, there: CatalogTable) -> tuple[str, ...]:
@@ -110,12 +137,19 @@ def _hashed(side: _Side, key: tuple[str, ...]) -> Iterator[Hashed]:
         yield (encode([row[place] for place in places]), hashed) if key else (hashed, b"")
 
 
-def _differing(ours: _Side, theirs: _Side, key: tuple[str, ...], packed: bytes) -> tuple[str, ...]:
-    one, other = (_row(side, key, packed) for side in (ours, theirs))
+def _differing(
+    ours: Sequence[_Side | None], theirs: _Side, key: tuple[str, ...], packed: bytes
+) -> tuple[Differing, ...]:
+    rows = (_row(side, key, packed) for side in ours if side is not None)
+    one = next((row for row in rows if row is not None), None)
+    other = _row(theirs, key, packed)
     if one is None or other is None:
         return ()
-    pairs = zip(ours.rows.columns, one, other, strict=True)
-    return tuple(name for name, mine, its in pairs if encode((mine,)) != encode((its,)))
+    return tuple(
+        Differing(name, _literal(mine), _literal(its))
+        for name, mine, its in zip(theirs.rows.columns, one, other, strict=True)
+        if encode((mine,)) != encode((its,))
+    )
 
 
 def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
@@ -155,7 +189,29 @@ def _literal(value: Any) -> str:
         case bytes():
             return f"x'{value.hex()}'"
         case str():
-            return "'" + value.replace("'", "''") + "'"
+            return _text(value)
         case _NoText():
-            return f"CAST(x'{value.raw.hex()}' AS TEXT)"
+            return _cast(value.raw)
     return "NULL" if value is None else repr(value)
+
+
+def _text(value: str) -> str:
+    """Nothing that a terminal would obey: what is not to be seen is spelled as `unistr` of SQL reads it."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return _cast(value.encode("utf-8", "surrogateescape"))
+    quoted = "'" + value.replace("'", "''") + "'"
+    if value.isprintable():
+        return quoted
+    escaped = quoted.replace("\\", "\\\\")
+    return f"unistr({''.join(each if each.isprintable() else _escape(each) for each in escaped)})"
+
+
+def _cast(raw: bytes) -> str:
+    return f"CAST(x'{raw.hex()}' AS TEXT)"
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number <= LAST_OF_FOUR_DIGITS else f"\\U{number:08x}"

@@ -6,6 +6,7 @@
      |   +- RootNotFoundError   3  a chosen root does not exist (also a ValueError)
      |   +- SelectionError      3  the selection does not fit this database (also a ValueError)
      |   +- SourceError         3  the source can't be read as it must be
+     |   |   +- DamagedError    3  it is damaged, truncated, or not a database at all
      |   +- TargetError         3  the target can't be written as it must be
      |   +- ConflictError       3  a merge met rows of the same key with other content
      |   +- BudgetError         3  the closure grew past --max-rows or --max-bytes
@@ -92,6 +93,14 @@ class RootNotFoundError(SelectionError):
 
 class SourceError(RefusedError):
     """The source is missing, locked, damaged, no database, or not readable."""
+
+
+class DamagedError(SourceError):
+    """A database is damaged or truncated, or not a database at all. `place` is the one, as it is shown."""
+
+    def __init__(self, message: str, *, hint: str | None = None, place: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.place = place
 
 
 class TargetError(RefusedError):

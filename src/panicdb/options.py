@@ -179,6 +179,25 @@ def making(function: Function) -> Function:
     return function
 
 
+def judging(function: Function) -> Function:
+    """Add the options of verify."""
+    options = [
+        click.option(
+            "--contains",
+            is_flag=True,
+            help="Let TARGET hold further rows, if the source holds them identically.",
+        ),
+        click.option(
+            "--receipt", metavar="FILE", help="Take the selection from this receipt, not TARGET.receipt.json."
+        ),
+        click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity."),
+        click.option("--show-values", is_flag=True, help="Show the values of rows that differ."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 SPOOL_HELP = (
     "Copy the source aside first, so that its writers wait no longer than that takes, in rollback-journal mode. "
     "Needs room for all of it beside TARGET."

@@ -3,12 +3,14 @@
 import datetime
 import json
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import panicdb
+from panicdb.digest import VERSION
 from panicdb.errors import SourceError
 from panicdb.links import parse_link
 from panicdb.merge import Merged
@@ -47,7 +49,7 @@ class Receipt:
     before: tuple[Mapping[str, Any], ...] = ()
     """The receipts of what the target held before, earliest first."""
     sealed: Seal | None = None
-    """Digests of all that the target holds; none for a target that others were merged into."""
+    """Digests of all that the target holds."""
     version: str = panicdb.__version__
 
     @property
@@ -229,18 +231,22 @@ class Record:
 
 
 def is_receipt(path: str) -> bool:
-    """Tell whether a file is one of our receipts. Reads its beginning."""
-    try:
-        with Path(path).open("rb") as file:
-            return b'"panicdb_receipt"' in file.read(200)
-    except OSError:
+    """Tell whether a file may be a receipt, for it holds JSON and no database. Reads its beginning.
+
+    Another process looks: the file may be a database that this one has open, and the locks of a process on a file are
+    gone as soon as it closes any descriptor of it.
+    """
+    if not os.path.isfile(path):
         return False
+    command = ["head", "-c", "200", os.path.abspath(path)]
+    start = subprocess.run(command, capture_output=True, check=False).stdout  # noqa: S603 - no shell reads it
+    return start.lstrip().startswith(b"{")
 
 
 def read_record(path: str) -> Record:
     """Read a sealed receipt. Raises SourceError for one without a seal, and for one that was edited."""
     data = _read(path)
-    if data.get("sealed") is None:
+    if not _is_sealed(data):
         raise SourceError(
             f"{path}: the receipt has no seal, so it can't prove the content",
             hint="`panicdb export --seal` makes one; or name the source instead of the receipt",
@@ -248,6 +254,11 @@ def read_record(path: str) -> Record:
     if data.get(MARK) != mark(data):
         raise SourceError(f"{path}: the receipt was edited: its seal does not fit", hint="ask for it again")
     try:
+        if data["sealed"]["encoding"] != VERSION:
+            raise SourceError(
+                f"{path}: sealed with digests of version {data['sealed']['encoding']}, this panicdb makes {VERSION}",
+                hint="use the panicdb that sealed it, or name the source instead of the receipt",
+            )
         selection = data["selection"]
         return Record(
             source=_text(data["source"]),
@@ -258,6 +269,16 @@ def read_record(path: str) -> Record:
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SourceError(f"{path}: not a receipt of this panicdb", hint=_WITHOUT_IT) from error
+
+
+def find_record(path: str) -> Record | None:
+    """Read a receipt's seal, if it has one. Raises SourceError for one that was edited."""
+    return read_record(path) if _is_sealed(_read(path)) else None
+
+
+def _is_sealed(data: Mapping[str, Any]) -> bool:
+    """Who takes away the digests, but not the mark, edits a sealed receipt."""
+    return data.get("sealed") is not None or MARK in data
 
 
 def read_stamp(path: str) -> Mapping[str, tuple[str, ...]]:
@@ -280,7 +301,7 @@ def _read(path: str) -> dict[str, Any]:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT) from error
-    if version != FORMAT:
+    if type(version) is not int or version != FORMAT:
         raise SourceError(
             f"{path}: a receipt of format {version}, this panicdb reads format {FORMAT}",
             hint="use a newer panicdb",

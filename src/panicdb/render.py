@@ -11,7 +11,7 @@ from panicdb.errors import PanicDBError
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, selection_as_dict
 from panicdb.values import as_json
-from panicdb.verification import Report
+from panicdb.verification import BY_CHOICE, Finding, Report, Since, Verdict
 
 LONGEST_LABEL = 40
 
@@ -264,26 +264,56 @@ def inference_json(inference: Inference) -> dict[str, Any]:
     }
 
 
+_VERDICTS = {
+    Verdict.EXACT: "matches",
+    Verdict.DIFFERENT: "differs from",
+    Verdict.INCOMPLETE: "could not be compared wholly with",
+}
+
+
 def report_text(report: Report) -> str:
-    """Show each check, then each finding, then the verdict."""
+    """Show each check, then each finding, what was not compared, what changed since, and the verdict."""
     rows = [(check.status, check.name, check.note) for check in report.checks]
-    verdict = "matches" if report.ok else "differs from"
     lines = [
         *columns(None, rows),
-        *(f"{finding.code} {finding.text}" for finding in report.findings),
-        f"{report.target} {verdict} {report.reference}",
+        *(line for finding in report.findings for line in _finding_lines(finding)),
+        *(
+            f"not compared: {name}: {why}"
+            for name, why in report.coverage.left_out.items()
+            if why != BY_CHOICE
+        ),
+        *_since_lines(report.since),
+        f"{report.target} {_VERDICTS[report.verdict]} {report.reference}",
     ]
     return "\n".join(lines)
 
 
+def _finding_lines(finding: Finding) -> list[str]:
+    return [f"{finding.code} {finding.text}", *(f"  {detail}" for detail in finding.details)]
+
+
+def _since_lines(since: Since | None) -> list[str]:
+    if since is None:
+        return []
+    sides = {"the target was changed or damaged": since.target, "the source moved on": since.source}
+    said = [f"{text} ({', '.join(names)})" for text, names in sides.items() if names]
+    return [f"since {since.receipt}: {'; '.join(said) or 'nothing changed on either side'}"]
+
+
 def report_json(report: Report) -> dict[str, Any]:
     """Return a report as plain values."""
+    since = report.since
     return {
         "reference": report.reference,
         "target": report.target,
+        "verdict": report.verdict,
         "ok": report.ok,
         "checks": [vars(check) for check in report.checks],
         "findings": [vars(finding) for finding in report.findings],
+        "compared": [vars(each) for each in report.coverage.compared],
+        "normalised": report.coverage.normalised,
+        "not_compared": report.coverage.left_out,
+        "since": None if since is None else vars(since),
     }
 
 

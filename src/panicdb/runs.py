@@ -1,16 +1,17 @@
 """What every transfer goes through: places are found, the source is opened, a plan is carried out or merged."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from panicdb import building, contents, databases, merge, planner, profiles, revisions, transfer, verification
 from panicdb import closure as closures
-from panicdb.backends.base import Place, Snapshot, Staging
+from panicdb.backends.base import CopyStep, Merging, Place, Snapshot, Staging
 from panicdb.building import Built
 from panicdb.closure import Closure
+from panicdb.digest import TableDigest
 from panicdb.errors import CheckFailedError, RefusedError, check_file_name
 from panicdb.links import Graph
 from panicdb.planner import Plan
@@ -168,7 +169,9 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
         checks = (*PUBLICATION_CHECKS, *(["content"] if session.run.verify else []))
         with staging.open() as draft:
             _require(expected, draft, decided.source, checks, monitor)
-            sealed = _seal(decided, expected, draft) if session.run.seal else None
+            sealed = None
+            if session.run.seal:
+                sealed = _seal(draft, expected.facts, expected.digests, hash_migrations(decided.route))
         receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks, sealed)
         monitor.report(Progress("publishing"))
         monitor.poll()
@@ -207,18 +210,22 @@ def merge_rows(decided: Plan, closure: Closure, session: Session) -> Receipt:
     """Lock, compare, insert, check, commit: nothing is visible before the last line."""
     snapshot, places, run = session.snapshot, session.places, session.run
     steps = transfer.copy_steps(decided, closure, snapshot)
-    counters = snapshot.sequences()
+    counters, facts = snapshot.sequences(), snapshot.facts()
     with databases.join_target(places.target, snapshot, timeout=run.timeout, monitor=run.monitor) as merging:
         merge.require_same_schema(snapshot, merging.target)
         before = merge.take_stand(merging.target)
         overlaps = merge.find_overlap(steps, merging, run.monitor)
+        digests = _digest_merged(steps, snapshot, merging, run)
         merged = merge.add_rows(steps, overlaps, merging, run.monitor)
         run.monitor.report(Progress("checking"))
         after = merge.take_stand(merging.target)
         merge.check(before, after, merged, decided, counters)
+        _require_merged(digests, merging.target, run.monitor)
+        checks = (*PUBLICATION_CHECKS, *(["content"] if digests else []))
         schema = Built(decided.route.method, decided.route.reason).as_dict()
+        sealed = _seal(merging.target, facts, digests, {}) if run.seal else None
         receipt = extend_receipt(
-            write_receipt(decided, places.target.shown, schema, PUBLICATION_CHECKS),
+            write_receipt(decided, places.target.shown, schema, checks, sealed),
             merged,
             after.rows,
             receipt_beside(places.target) or places.receipt,
@@ -227,6 +234,31 @@ def merge_rows(decided: Plan, closure: Closure, session: Session) -> Receipt:
         run.monitor.poll()
         merging.publish(receipt.to_json() if run.receipt else None, places.receipt)
     return receipt
+
+
+def _digest_merged(
+    steps: Iterable[CopyStep], snapshot: Snapshot, merging: Merging, run: Run
+) -> Mapping[str, TableDigest]:
+    """Digest what the target is to hold: what it holds, and the rows that it lacks, as the source has them."""
+    if not (run.verify or run.seal):
+        return {}
+    held = contents.digest_all(merging.target, run.monitor)
+    coming = {
+        step.entry.name: contents.digest_rows_of(snapshot, step.entry, merging.missing(step))
+        for step in steps
+    }
+    return {name: digest + coming.get(name, TableDigest(0, 0)) for name, digest in held.items()}
+
+
+def _require_merged(digests: Mapping[str, TableDigest], target: Snapshot, monitor: Monitor) -> None:
+    there = contents.digest_all(target, monitor) if digests else {}
+    wrong = sorted(name for name, digest in digests.items() if there.get(name) != digest)
+    if wrong:
+        raise CheckFailedError(
+            f"{target.place.shown}: the merged content is not what was planned, so nothing was committed: "
+            + ", ".join(wrong),
+            hint="please report this: it is a fault of panicdb",
+        )
 
 
 def plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place, run: Run) -> Plan:
@@ -251,15 +283,18 @@ def _expect(decided: Plan, closure: Closure | None, graph: Graph, session: Sessi
     return replace(expected, digests=digests)
 
 
-def _seal(decided: Plan, expected: Expectation, draft: Snapshot) -> Seal:
-    """Take digests of rows from the source's snapshot, and that of the schema from the draft, which was compared."""
-    tables = draft.catalog.tables
+def _seal(
+    target: Snapshot, facts: Facts, digests: Mapping[str, TableDigest], migrations: Mapping[str, str]
+) -> Seal:
+    """Seal what was checked: digests of rows come from the source's snapshot, that of the schema from the target."""
+    tables = target.catalog.tables
     return Seal(
-        schema=digest_facts(draft.facts()),
-        tables=expected.digests,
-        columns={name: contents.columns_of(tables[name]) for name in expected.digests},
-        sequences=expected.sequences,
-        migrations=hash_migrations(decided.route),
+        schema=digest_facts(target.facts()),
+        source_schema=digest_facts(facts),
+        tables=digests,
+        columns={name: contents.columns_of(tables[name]) for name in digests},
+        sequences=target.sequences(),
+        migrations=migrations,
     )
 
 
@@ -267,12 +302,7 @@ def _require(
     expected: Expectation, draft: Snapshot, source: str, checks: tuple[str, ...], monitor: Monitor
 ) -> None:
     """Check a draft, read again; of content there is something to compare where `expected` has it."""
-    tables = draft.catalog.tables
-    digests = {
-        name: contents.digest(draft, contents.whole_rows(tables[name]), monitor)
-        for name in (expected.digests if "content" in checks else ())
-        if name in tables
-    }
+    digests = contents.digest_all(draft, monitor) if "content" in checks else {}
     report = verification.check_target(expected, draft, source, content=Content(digests), checks=checks)
     if not report.ok:
         listed = "; ".join(finding.text for finding in report.findings)

@@ -20,7 +20,9 @@ class Seal:
     """What a target was when it was made, by digests."""
 
     schema: str
-    """Of all facts of the schema."""
+    """Of all facts of the target's schema."""
+    source_schema: str
+    """Of the source's, which may differ in what is cosmetic."""
     tables: Mapping[str, TableDigest]
     columns: Mapping[str, tuple[str, ...]]
     """The columns that each table's digest is over, in its order."""
@@ -34,6 +36,7 @@ class Seal:
         return {
             "encoding": self.encoding,
             "schema": self.schema,
+            "source_schema": self.source_schema,
             "tables": {
                 name: {"rows": digest.rows, "digest": str(digest), "columns": list(self.columns[name])}
                 for name, digest in self.tables.items()
@@ -50,6 +53,7 @@ def read_seal(data: Mapping[str, Any]) -> Seal:
     tables = {str(name): dict(table) for name, table in data["tables"].items()}
     return Seal(
         schema=str(data["schema"]),
+        source_schema=str(data["source_schema"]),
         tables={
             name: TableDigest(int(each["rows"]), int(each["digest"], 16)) for name, each in tables.items()
         },

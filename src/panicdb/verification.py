@@ -1,12 +1,13 @@
 """Proof: what a target must be, and what it is. Differences are collected as findings and judged once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from panicdb.backends.base import Snapshot
 from panicdb.digest import TableDigest
-from panicdb.discrepancies import Discrepancies, Listed
+from panicdb.discrepancies import Changed, Discrepancies, Listed
+from panicdb.errors import DamagedError, PanicDBError, SourceError, TransferError
 from panicdb.links import Graph
 from panicdb.planner import Plan, count_rows
 from panicdb.receipt import Record
@@ -16,6 +17,7 @@ from panicdb.seals import digest_facts
 from panicdb.values import Facts
 
 ALL_CHECKS = ("revision", "schema", "rows", "content", "foreign keys", "sequences", "integrity")
+BY_CHOICE = "by choice"
 PUBLICATION_CHECKS = ("revision", "schema", "rows", "foreign keys", "sequences")
 """Made before every publication; content, too, where that is asked for."""
 
@@ -28,14 +30,26 @@ class Status(StrEnum):
     SKIPPED = "SKIPPED"
 
 
+class Verdict(StrEnum):
+    """What all checks together say."""
+
+    EXACT = "EXACT"
+    """All that was compared is the same, to the last byte."""
+    DIFFERENT = "DIFFERENT"
+    INCOMPLETE = "INCOMPLETE"
+    """Nothing differs as far as could be seen, but a check could not be made."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One difference. `code` is stable: a reader of reports may rely on it."""
+    """One difference. `code` is stable: a reader of reports may rely on it (docs/findings.md)."""
 
     code: str
     check: str
     text: str
     """What differs: objects, counts and keys; never another value of a row."""
+    details: tuple[str, ...] = ()
+    """Values that differ, only where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,39 @@ class Check:
     name: str
     status: Status
     note: str
+    chosen: bool = False
+    """It was left out because the user wanted that."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A table whose content was compared: which columns, and how."""
+
+    table: str
+    columns: tuple[str, ...]
+    how: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a verification was about, so that "verified" can't come to mean "verified some"."""
+
+    compared: tuple[Compared, ...] = ()
+    normalised: tuple[str, ...] = ()
+    """What was made alike before it was compared."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """What was not compared, and why."""
+
+
+@dataclass(frozen=True)
+class Since:
+    """What is not as a sealed receipt says, on either side: tables, and schema, sequences or revision."""
+
+    receipt: str
+    target: tuple[str, ...]
+    """The target was changed or damaged."""
+    source: tuple[str, ...]
+    """The source moved on."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +102,21 @@ class Report:
     target: str
     checks: tuple[Check, ...]
     findings: tuple[Finding, ...]
+    coverage: Coverage = field(default_factory=Coverage)
+    since: Since | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Judge: a difference outranks a check that could not be made, and a check left out by choice is none."""
+        if any(check.status is Status.FAIL for check in self.checks):
+            return Verdict.DIFFERENT
+        unmade = any(check.status is Status.SKIPPED and not check.chosen for check in self.checks)
+        return Verdict.INCOMPLETE if unmade else Verdict.EXACT
 
     @property
     def ok(self) -> bool:
-        """Tell whether every check that was made passed."""
-        return all(check.status is not Status.FAIL for check in self.checks)
+        """Tell whether every check passed but those left out by choice."""
+        return self.verdict is Verdict.EXACT
 
 
 @dataclass(frozen=True)
@@ -78,6 +135,10 @@ class Expectation:
     """The digest of the schema, where a receipt has no more of it than that."""
     stamped: frozenset[str] = frozenset()
     """Version tables that the target has because the user said at which revision the source is."""
+    counters_exact: bool = True
+    """Else a counter may stand behind the source's, which moved on, but beyond every number in use."""
+    most: Mapping[str, int] | None = None
+    """Where a target may hold more than this: how many rows of each table at most."""
 
 
 def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
@@ -116,8 +177,14 @@ def expect_record(record: Record, graph: Graph) -> Expectation:
 class Content:
     """What a target's tables hold, and where that is not what they must."""
 
-    digests: Mapping[str, TableDigest]
+    digests: Mapping[str, TableDigest] = field(default_factory=dict)
     located: Mapping[str, Discrepancies] = field(default_factory=dict)
+    same: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the tables that the engine itself compared, row by row, and found to be what they must."""
+    failure: PanicDBError | None = None
+    """Why this could not be found out."""
+    values: bool = False
+    """Show values that differ."""
 
 
 def check_target(
@@ -134,15 +201,82 @@ def check_target(
     findings: list[Finding] = []
     for name in checks:
         if name in skip:
-            done.append(Check(name, Status.SKIPPED, "by choice"))
+            done.append(Check(name, Status.SKIPPED, BY_CHOICE, chosen=True))
             continue
+        check, found = _make(name, expected, target, content or Content())
+        findings += found
+        done.append(check)
+    return Report(reference, target.place.shown, tuple(done), tuple(findings))
+
+
+def _make(
+    name: str, expected: Expectation, target: Snapshot, content: Content
+) -> tuple[Check, list[Finding]]:
+    """Make one check. A target that can't be read because it is damaged differs; what else fails was not checked."""
+    try:
         if name == "content":
-            found, note = _check_content(expected, content or Content({}))
+            found, note = _check_content(expected, content)
         else:
             found, note = _CHECKS[name](expected, target)
-        findings += found
-        done.append(Check(name, Status.FAIL if found else Status.PASS, note))
-    return Report(reference, target.place.shown, tuple(done), tuple(findings))
+    except DamagedError as error:
+        if error.place != target.place.shown:
+            return Check(name, Status.SKIPPED, error.message), []
+        found, note = [Finding("INT002", name, error.message)], "the target can't be read"
+    except (SourceError, TransferError) as error:
+        return Check(name, Status.SKIPPED, error.message), []
+    return Check(name, Status.FAIL if found else Status.PASS, note), found
+
+
+@dataclass(frozen=True)
+class State:
+    """What a sealed receipt can tell changes of, on one side."""
+
+    revision: Mapping[str, tuple[str, ...]]
+    schema: str
+    sequences: Mapping[str, int]
+    tables: Mapping[str, TableDigest]
+
+    def differing(self, other: "State", skip: frozenset[str]) -> tuple[str, ...]:
+        """Name what is otherwise there; what belongs to a check in `skip` was not looked at."""
+        pairs = {
+            "revision": (self.revision, other.revision),
+            "schema": (self.schema, other.schema),
+            "sequences": (self.sequences, other.sequences),
+        }
+        names = [name for name, (one, its) in pairs.items() if name not in skip and one != its]
+        tables = () if "content" in skip else sorted({*self.tables, *other.tables})
+        return (*names, *(name for name in tables if self.tables.get(name) != other.tables.get(name)))
+
+
+def since(report: Report, path: str, target: tuple[str, ...], source: tuple[str, ...]) -> Report:
+    """Add what left its sealed receipt, on which side. A target that did differs, whatever the source says by now."""
+    checks = {name: name if name in ALL_CHECKS else "content" for name in target}
+    found = tuple(
+        Finding("RCP001", check, f"{name}: the target is not what its receipt says")
+        for name, check in checks.items()
+    )
+    failed = {*checks.values()}
+    return replace(
+        report,
+        checks=tuple(
+            replace(each, status=Status.FAIL) if each.name in failed else each for each in report.checks
+        ),
+        findings=(*report.findings, *found),
+        since=Since(path, target, source),
+    )
+
+
+def unreadable(reference: str, target: str, error: DamagedError, skip: frozenset[str]) -> Report:
+    """Report on a target that is too damaged to be opened: no check but one can be made, and that one fails."""
+    checks = tuple(
+        Check(name, Status.FAIL, "the target can't be read")
+        if name == "integrity"
+        else Check(
+            name, Status.SKIPPED, BY_CHOICE if name in skip else "the target can't be read", name in skip
+        )
+        for name in ALL_CHECKS
+    )
+    return Report(reference, target, checks, (Finding("INT002", "integrity", error.message),))
 
 
 Found = tuple[list[Finding], str]
@@ -174,7 +308,7 @@ def _check_schema(expected: Expectation, target: Snapshot) -> Found:
         found = (
             []
             if same
-            else [Finding("SCH004", "schema", "it is not what it was when the receipt was written")]
+            else [Finding("SCH003", "schema", "it is not what it was when the receipt was written")]
         )
         return found, "by digest"
     differences = compare(
@@ -190,11 +324,7 @@ def _check_schema(expected: Expectation, target: Snapshot) -> Found:
     return found, note + (f", {cosmetic} cosmetic differences" if cosmetic else "")
 
 
-_SCHEMA_CODES = {
-    Severity.BLOCKING: "SCH001",
-    Severity.SEMANTIC: "SCH002",
-    Severity.COSMETIC: "SCH003",
-}
+_SCHEMA_CODES = {Severity.BLOCKING: "SCH001", Severity.SEMANTIC: "SCH002"}
 
 
 def _check_rows(expected: Expectation, target: Snapshot) -> Found:
@@ -202,9 +332,11 @@ def _check_rows(expected: Expectation, target: Snapshot) -> Found:
     for name, rows in expected.rows.items():
         entry = target.catalog.tables.get(name)
         there = None if entry is None else count_rows(target, entry)
-        if there != rows:
+        most = rows if expected.most is None else expected.most[name]
+        if there is None or not rows <= there <= most:
             text = "no such table" if there is None else str(there)
-            found.append(Finding("ROW001", "rows", f"{name}: {rows} expected, {text} in the target"))
+            wanted = str(rows) if most == rows else f"{rows} to {most}"
+            found.append(Finding("ROW001", "rows", f"{name}: {wanted} expected, {text} in the target"))
     extra = [entry for entry in target.catalog.ordinary() if entry.name not in expected.rows]
     found += [
         Finding(
@@ -214,33 +346,45 @@ def _check_rows(expected: Expectation, target: Snapshot) -> Found:
         )
         for entry in extra
     ]
-    return found, f"{sum(expected.rows.values())} rows in {len(expected.rows)} tables"
+    more = "" if expected.most is None else ", and what else the source holds"
+    return found, f"{sum(expected.rows.values())} rows in {len(expected.rows)} tables{more}"
 
 
 def _check_content(expected: Expectation, content: Content) -> Found:
+    if content.failure is not None:
+        raise content.failure
     found = []
     for name, digest in expected.digests.items():
         there = content.digests.get(name)
         if there is None:
             found.append(Finding("CNT005", "content", f"{name}: no such table in the target"))
         elif there != digest:
-            found += _content_findings(name, content.located.get(name))
-    rows = sum(digest.rows for digest in expected.digests.values())
-    return found, f"{rows} rows in {len(expected.digests)} tables, by digest"
+            # Digests are what counts: where nothing could be named for it, the difference stays one.
+            unnamed = [Finding("CNT000", "content", f"{name}: the digests differ")]
+            found += _content_findings(name, content) or ([] if expected.most is not None else unnamed)
+    rows = sum(digest.rows for digest in expected.digests.values()) + sum(content.same.values())
+    return found, f"{rows} rows in {len(expected.digests) + len(content.same)} tables, to the last byte"
 
 
-def _content_findings(name: str, located: Discrepancies | None) -> list[Finding]:
+def _content_findings(name: str, content: Content) -> list[Finding]:
+    located = content.located.get(name)
     if located is None:
-        return [Finding("CNT000", "content", f"{name}: the digests differ")]
+        return []
     classes = (
         ("CNT001", located.missing, "missing in the target"),
         ("CNT002", located.extra, "in the target only"),
         ("CNT003", located.changed, "otherwise in the target"),
         ("CNT004", located.repeated, "not as often in the target"),
     )
-    columns = sorted({column for each in located.columns for column in each.columns})
+    columns = sorted({column for each in located.rows for column in each.columns})
+    details = tuple(map(_spell_values, located.rows)) if content.values else ()
     return [
-        Finding(code, "content", f"{name}: {listed.count} rows {text}{_of(code, columns)}: {_keys(listed)}")
+        Finding(
+            code,
+            "content",
+            f"{name}: {listed.count} row{'s' * (listed.count != 1)} {text}{_of(code, columns)}: {_keys(listed)}",
+            details if code == "CNT003" else (),
+        )
         for code, listed, text in classes
         if listed.count
     ]
@@ -248,6 +392,11 @@ def _content_findings(name: str, located: Discrepancies | None) -> list[Finding]
 
 def _of(code: str, columns: list[str]) -> str:
     return f" ({', '.join(columns)})" if code == "CNT003" and columns else ""
+
+
+def _spell_values(row: Changed) -> str:
+    pairs = (f"{each.column} {each.ours} became {each.theirs}" for each in row.values)
+    return f"{row.key}: {', '.join(pairs)}"
 
 
 def _keys(listed: Listed) -> str:
@@ -267,7 +416,7 @@ def _check_foreign_keys(expected: Expectation, target: Snapshot) -> Found:
             found.append(Finding("FKY002", "foreign keys", f"{link}: the target has no table {link.parent}"))
             continue
         dangling = count_dangling(target, expected.graph, link)
-        if dangling != allowed:
+        if dangling > allowed or (dangling < allowed and expected.most is None):
             found.append(
                 Finding(
                     "FKY001",
@@ -289,9 +438,16 @@ def _check_sequences(expected: Expectation, target: Snapshot) -> Found:
             f"at {there.get(table, 'nothing')} in the target",
         )
         for table in sorted({*expected.sequences, *there})
-        if expected.sequences.get(table) != there.get(table)
+        if not _stands_right(expected, table, there.get(table), target)
     ]
     return found, f"{len(expected.sequences)} counters"
+
+
+def _stands_right(expected: Expectation, table: str, there: int | None, target: Snapshot) -> bool:
+    wanted = expected.sequences.get(table)
+    if expected.counters_exact or wanted is None or there is None:
+        return wanted == there
+    return target.highest(table) <= there <= wanted
 
 
 def _check_integrity(expected: Expectation, target: Snapshot) -> Found:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -107,6 +107,10 @@ class Snapshot(ABC):
         """Read where each counter stands, by table."""
 
     @abstractmethod
+    def highest(self, table: str) -> int:
+        """Return the highest number that a table's counter gave to a row that is there; zero without one."""
+
+    @abstractmethod
     def check_portable(self) -> None:
         """Refuse a source that holds something which no target of ours could hold. Raises SourceError."""
 
@@ -125,6 +129,28 @@ class Snapshot(ABC):
     @abstractmethod
     def size(self) -> int:
         """Return the bytes that the whole database takes."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows that a table is to hold: `statement` reads `columns`, in the digest's order, as c0, c1 ..."""
+
+    entry: CatalogTable
+    columns: tuple[str, ...]
+    statement: sa.Select[Any]
+    whole: bool
+    """All rows of the table as they are: no temporary table takes part."""
+
+
+class Comparison(ABC):
+    """Two databases of one engine, side by side: a shorter way to what the digest says."""
+
+    @abstractmethod
+    def held(self, parts: Sequence[Part]) -> frozenset[str]:
+        """Return the tables of which the other side holds exactly these rows. Reads only.
+
+        A table is in it only if digests would be the same; where the engine alone can't tell, it is not.
+        """
 
 
 @dataclass(frozen=True)
@@ -255,6 +281,10 @@ class Merging(ABC):
     """The target as that transaction sees it."""
 
     @abstractmethod
+    def missing(self, step: CopyStep) -> Iterator[sa.Select[Any]]:
+        """Select the step's rows that `insert` is going to insert, by the table's stored columns. Reads only."""
+
+    @abstractmethod
     def compare(self, step: CopyStep) -> Overlap:
         """Look for the step's rows in the target, by every unique key. Reads only."""
 
@@ -320,6 +350,10 @@ class Backend(ABC):
 
         With `writing` it is locked first; waits `timeout` seconds for locks. Ends the snapshot.
         """
+
+    @abstractmethod
+    def compare(self, snapshot: Snapshot, other: Snapshot) -> Comparison | None:
+        """Give what compares rows inside the engine as long as `snapshot` lasts; None if these two can't meet there."""
 
     @abstractmethod
     def receipt_path(self, place: Place) -> str | None:

@@ -4,9 +4,11 @@ The file is SQLite's own temporary database, whatever the engines compared: memo
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 CACHE_KIB = 32_768
 Hashed = tuple[bytes, bytes]
@@ -32,39 +34,72 @@ class Pairs:
     """There on both sides, but not as often."""
 
 
-_SIDES = {
-    "missing": "ours LEFT JOIN theirs USING (key) WHERE theirs.key IS NULL",
-    "extra": "theirs LEFT JOIN ours USING (key) WHERE ours.key IS NULL",
-    "changed": "ours JOIN theirs USING (key) WHERE ours.times = theirs.times AND ours.sum <> theirs.sum",
-    "repeated": "ours JOIN theirs USING (key) WHERE ours.times <> theirs.times",
-}
+class _Class:
+    """Keys of one class, counted, and the first of them kept."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0
+        self.first: list[bytes] = []
+
+    def add(self, key: bytes) -> None:
+        self.count += 1
+        if len(self.first) < self.limit:
+            self.first.append(key)
+
+    def found(self) -> Found:
+        return Found(self.count, tuple(self.first))
 
 
-@contextmanager
-def paired(ours: Iterable[Hashed], theirs: Iterable[Hashed], *, limit: int) -> Iterator[Pairs]:
-    """Read both sides to their ends, and give the keys that differ, the first `limit` of each class by key."""
+class _Rows:
+    """The rows of one key on one side: how many, and which differ."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.different: list[bytes] = []
+
+    def add(self, row: bytes) -> None:
+        """They come sorted."""
+        self.times += 1
+        if not self.different or self.different[-1] != row:
+            self.different.append(row)
+
+
+def paired(
+    ours: Iterable[Hashed],
+    theirs: Iterable[Hashed],
+    *,
+    limit: int,
+    further: Iterable[Hashed] = (),
+) -> Pairs:
+    """Read all sides to their ends, and give the keys that differ, the first `limit` of each class by key.
+
+    Their side may have the `further` rows, too: a key that is in both is to be as `ours` has it.
+    """
+    classes = {name: _Class(limit) for name in ("missing", "extra", "changed", "repeated")}
     with closing(sqlite3.connect("")) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        for name, rows in (("ours", ours), ("theirs", theirs)):
-            _collect(connection, name, rows)
-        yield Pairs(**{kind: _find(connection, sides, limit) for kind, sides in _SIDES.items()})
+        connection.execute("CREATE TABLE rows (key BLOB, row BLOB, side INTEGER)")
+        for side, rows in enumerate((ours, theirs, further)):
+            connection.executemany(f"INSERT INTO rows VALUES (?, ?, {side})", rows)
+        everything = connection.execute("SELECT key, row, side FROM rows ORDER BY key, row")
+        for key, group in groupby(everything, itemgetter(0)):
+            sides = (_Rows(), _Rows(), _Rows())
+            for _key, row, side in group:
+                sides[side].add(row)
+            name = _classify(*sides)
+            if name is not None:
+                classes[name].add(key)
+    return Pairs(**{name: each.found() for name, each in classes.items()})
 
 
-def _collect(connection: sqlite3.Connection, name: str, rows: Iterable[Hashed]) -> None:
-    """Where a key is there several times, its rows count together, in whichever order they came."""
-    connection.execute(f"CREATE TABLE all_{name} (key BLOB, row BLOB)")
-    connection.executemany(f"INSERT INTO all_{name} VALUES (?, ?)", rows)
-    connection.execute(f"CREATE INDEX by_{name} ON all_{name} (key, row)")
-    connection.execute(
-        f"CREATE TABLE {name} AS SELECT key, count(*) AS times, group_concat(hex(row)) AS sum "
-        f"FROM (SELECT key, row FROM all_{name} ORDER BY key, row) GROUP BY key"
-    )
-    connection.execute(f"CREATE UNIQUE INDEX key_{name} ON {name} (key)")
-    connection.execute(f"DROP TABLE all_{name}")
-
-
-def _find(connection: sqlite3.Connection, sides: str, limit: int) -> Found:
-    (count,) = connection.execute(f"SELECT count(*) FROM {sides}").fetchone()
-    first = connection.execute(f"SELECT key FROM {sides} ORDER BY key LIMIT ?", (limit,)).fetchall()
-    return Found(count, tuple(key for (key,) in first))
+def _classify(ours: _Rows, theirs: _Rows, further: _Rows) -> str | None:
+    least, most = ours.times, max(ours.times, further.times)
+    if not theirs.times:
+        return "missing" if least else None
+    if not most:
+        return "extra"
+    if not least <= theirs.times <= most:
+        return "repeated"
+    return None if theirs.different == (ours if least else further).different else "changed"

@@ -4,8 +4,8 @@ import os
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from panicdb.backends.base import Backend, Merging, Place, Snapshot, Staging
-from panicdb.backends.sqlite import files, merge, publish
+from panicdb.backends.base import Backend, Comparison, Merging, Place, Snapshot, Staging
+from panicdb.backends.sqlite import comparison, files, merge, publish
 from panicdb.backends.sqlite import snapshot as snapshots
 from panicdb.backends.sqlite.files import is_url
 from panicdb.values import Existing, Monitor
@@ -52,6 +52,12 @@ class SQLiteBackend(Backend):
     ) -> AbstractContextManager[Merging]:
         """See `Backend`."""
         return merge.join(place, snapshot, timeout=timeout, monitor=monitor, writing=writing)
+
+    def compare(self, snapshot: Snapshot, other: Snapshot) -> Comparison | None:
+        """See `Backend`: the other file is attached."""
+        if isinstance(snapshot, snapshots.SQLiteSnapshot) and isinstance(other, snapshots.SQLiteSnapshot):
+            return comparison.compare(snapshot, other)
+        return None
 
     def receipt_path(self, place: Place) -> str | None:
         """See `Backend`."""

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import sqlalchemy as sa
 
-from panicdb.errors import PanicDBError, SourceError, TransferError, UsageError, check_file_name
+from panicdb.errors import DamagedError, PanicDBError, SourceError, TransferError, UsageError, check_file_name
 
 MAGIC = b"SQLite format 3\0"
 """How a database file begins (https://www.sqlite.org/fileformat.html, section 1.3)."""
@@ -196,6 +196,8 @@ def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     name = error_name(error)
     for prefix, (kind, text, hint) in _EXPLANATIONS.items():
         if name.startswith(prefix):
+            if kind is DamagedError:
+                return DamagedError(f"{path}: {text}", hint=hint, place=path)
             return kind(f"{path}: {text}", hint=hint)
     return TransferError(
         f"{path}: {doing} failed: {error}",
@@ -209,12 +211,12 @@ _WAL_IN_CLOSED_DIRECTORY = (
 _OPEN_DIRECTORY = "give write permission on the directory, or copy the database where you have it"
 _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
     "SQLITE_NOTADB": (
-        SourceError,
+        DamagedError,
         "not a SQLite database, or an encrypted one",
         "decrypt it first, or check the file name",
     ),
     "SQLITE_CORRUPT": (
-        SourceError,
+        DamagedError,
         "the database is damaged or truncated",
         "`sqlite3 FILE .recover` may rescue what is left; a copy made with `cp` while it was in use can look like this",
     ),

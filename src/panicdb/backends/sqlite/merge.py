@@ -194,7 +194,7 @@ class SQLiteMerging(Merging):
             return 0
         self._put_triggers_aside(step.entry.name)
         self._monitor.gauge = None
-        inserted = sum(self._insert(step, rows) for rows in self._missing(step, overlap))
+        inserted = sum(self._insert(step, rows) for rows in self.missing(step))
         self._inserted += inserted
         return inserted
 
@@ -207,9 +207,9 @@ class SQLiteMerging(Merging):
         )
         return int(done.rowcount)
 
-    def _missing(self, step: CopyStep, overlap: Overlap) -> Iterator[sa.Select[Any]]:
-        """Select what to insert. Where it can be, without reading the target: SQLite spills what reads its own goal."""
-        keys = self._keys_of(step)
+    def missing(self, step: CopyStep) -> Iterator[sa.Select[Any]]:
+        """See `Merging`. Where it can be, without reading the target: SQLite spills what reads its own goal."""
+        overlap, keys = self._overlaps[step.entry.name], self._keys_of(step)
         always = any(key.never_null for key in keys)
         values = [value_of(step, name) for name in step.entry.stored]
         order = [step.source.c[name] for name in step.entry.identity] if step.keys is None else []

@@ -192,6 +192,12 @@ class SQLiteSnapshot(Snapshot):
         )
         return {name: int(value) for name, value in rows if name in self.catalog.tables}
 
+    def highest(self, table: str) -> int:
+        """See `Snapshot`: counters number rows by their rowid."""
+        entry = self.catalog.tables[table]
+        statement = sa.select(sa.func.max(entry.table.c[entry.identity[0]]))
+        return int(self.connection.scalar(statement) or 0)
+
     def check_portable(self) -> None:
         """Refuse virtual tables whose content can't be rebuilt."""
         read_virtual_tables(self.connection, self.place.shown)

@@ -1,0 +1,165 @@
+"""Two files side by side: SQLite itself tells whether a table of one holds exactly the rows of the other.
+
+No row passes through Python. The digest is what decides; this says the same sooner (tests/test_comparison.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from threading import Event, Lock, Thread
+from typing import Any
+
+import sqlalchemy as sa
+
+from panicdb.backends.base import Comparison, Part
+from panicdb.backends.sqlite import files
+from panicdb.backends.sqlite.snapshot import AttachedSnapshot, SQLiteSnapshot, open_snapshot
+from panicdb.errors import PanicDBError, SourceError, TransferError
+from panicdb.values import CatalogTable, Monitor
+
+CACHE_KIB = 2_000
+"""Pages are read once each: what stays in the processor's own cache is copied and compared faster."""
+CONVERTED_BELOW = 2**51
+"""Whole numbers that INTEGER and NUMERIC columns make integers (`sqlite3RealSameAsInt` in SQLite's vdbemem.c)."""
+
+
+class SQLiteComparison(Comparison):
+    """See `Comparison`. The other file is attached to the snapshot's connection, for reading only."""
+
+    def __init__(self, snapshot: SQLiteSnapshot, other: AttachedSnapshot) -> None:
+        self._snapshot = snapshot
+        self._other = other
+
+    def held(self, parts: Sequence[Part]) -> frozenset[str]:
+        """See `Comparison`. A second connection helps where it sees the same moment for sure."""
+        sizes = {part.entry.name: self._count(part.entry.table) for part in parts}
+        waiting = _Waiting(sorted(parts, key=lambda part: -sizes[part.entry.name]))
+        helping = self._helped(waiting) if self._snapshot.excludes_writers() else nullcontext(set[str]())
+        with helping as found:
+            while part := waiting.take():
+                if self.holds(part):
+                    found.add(part.entry.name)
+        return frozenset(found)
+
+    @contextmanager
+    def _helped(self, waiting: "_Waiting") -> Iterator[set[str]]:
+        """Let a second connection take whole tables, too; what it fails at is not found, and left to the digest."""
+        found, stopped = set[str](), Event()
+        helper = Thread(target=self._help, args=(waiting, found, stopped))
+        helper.start()
+        try:
+            yield found
+        except BaseException:
+            stopped.set()
+            raise
+        finally:
+            helper.join()
+
+    def _help(self, waiting: "_Waiting", found: set[str], stopped: Event) -> None:
+        with suppress(PanicDBError), _second(self._snapshot, self._other, stopped) as comparison:
+            while part := waiting.take(whole=True):
+                if comparison.holds(part):
+                    found.add(part.entry.name)
+
+    def holds(self, part: Part) -> bool:
+        """Tell of one table. Each row is looked up by a unique key; one that is NULL finds nothing."""
+        there = self._other.catalog.tables.get(part.entry.name)
+        key = None if there is None else self._key(part.entry, there)
+        if there is None or key is None or sorted(there.stored) != list(part.columns):
+            return False
+        try:
+            return self._are_same(part, there, key)
+        except (SourceError, TransferError):
+            return False  # too many columns for one expression, or damage: what reads the rows will tell
+
+    def _key(self, entry: CatalogTable, there: CatalogTable) -> tuple[str, ...] | None:
+        """Choose a key that is unique on our side, and that finds rows by an index on the other."""
+        for key in entry.unique_keys:
+            if key in there.unique_keys and self._other.can_look_up(there, key, entry, key):
+                return key
+        return None
+
+    def _are_same(self, part: Part, there: CatalogTable, key: tuple[str, ...]) -> bool:
+        """As many rows on both sides, and for each of ours one of theirs: ours are all different, so that is all."""
+        rows, other = part.statement.subquery("a"), there.table.alias("b")
+        values = {name: rows.c[f"c{number}"] for number, name in enumerate(part.columns)}
+        found = [other.c[name] == values[name] for name in key]
+        same = [
+            self._identical(
+                values[name],
+                other.c[name],
+                {_affinity(entry.table.c[name]) for entry in (part.entry, there)},
+            )
+            for name in part.columns
+        ]
+        equal = sa.exists(sa.select(sa.literal(1)).select_from(other).where(*found, *same))
+        number = self._count(rows)
+        return number == self._count(there.table) and number == self._count(rows, equal)
+
+    def _count(self, rows: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
+        statement = sa.select(sa.func.count()).select_from(rows).where(*conditions)
+        return int(self._snapshot.connection.scalar(statement) or 0)
+
+    def _identical(
+        self, ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any], affinities: set[str]
+    ) -> sa.ColumnElement[bool]:
+        """The same value of the same type, whatever collation and affinity say.
+
+        Only an integer and a floating-point number are equal without being the same. An affinity makes one of both
+        (https://www.sqlite.org/datatype3.html, section 3); INTEGER and NUMERIC up to 2**51 only. Zero has a sign where
+        it is kept as floating point: rows with one are left to the digest.
+        """
+        exact = self._snapshot.exact
+        same = exact(ours).op("IS", is_comparison=True)(sa.collate(exact(theirs), "BINARY"))
+        if affinities in ({"TEXT"}, {"REAL"}):
+            return same
+        kind = sa.func.typeof(ours)  # of the bare column: then SQLite reads the header, and not a large value
+        alike = kind == sa.func.typeof(theirs)
+        if affinities in ({"INTEGER"}, {"NUMERIC"}):
+            return sa.and_(same, sa.or_(exact(ours).between(-CONVERTED_BELOW, CONVERTED_BELOW - 1), alike))
+        return sa.and_(same, alike, sa.not_(sa.and_(kind == "real", exact(ours) == 0)))
+
+
+class _Waiting:
+    """Parts that nobody has taken yet."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = list(parts)
+        self._lock = Lock()
+
+    def take(self, *, whole: bool = False) -> Part | None:
+        with self._lock:
+            fitting = (part for part in self._parts if part.whole or not whole)
+            part = next(fitting, None)
+            if part is not None:
+                self._parts.remove(part)
+            return part
+
+
+@contextmanager
+def _second(snapshot: SQLiteSnapshot, other: AttachedSnapshot, stopped: Event) -> Iterator[SQLiteComparison]:
+    def poll() -> None:
+        if stopped.is_set():
+            raise TransferError("the other connection has ended")
+
+    with open_snapshot(snapshot.place, timeout=0, monitor=Monitor(poll=poll)) as twin:
+        comparison = compare(twin, other)
+        if comparison is None:
+            raise TransferError("the other file can't be attached a second time")
+        yield comparison
+
+
+def compare(snapshot: SQLiteSnapshot, other: SQLiteSnapshot) -> SQLiteComparison | None:
+    """Attach the other file, for reading only, as long as the snapshot lasts; None where SQLite can't."""
+    try:
+        for schema in ("main", "temp"):
+            snapshot.connection.exec_driver_sql(f"PRAGMA {schema}.cache_size = -{CACHE_KIB}")
+        uri = files.open_uri(other.place.location, "ro")
+        snapshot.connection.exec_driver_sql("ATTACH DATABASE ? AS target", (uri,))
+        snapshot.connection.exec_driver_sql(f"PRAGMA target.cache_size = -{CACHE_KIB}")
+        return SQLiteComparison(snapshot, AttachedSnapshot(other.place, snapshot))
+    except (SourceError, TransferError):
+        return None  # another encoding, a schema that names `main`, a lock
+
+
+def _affinity(column: sa.Column[Any]) -> str:
+    return str(column.info["affinity"])
