@@ -4,19 +4,24 @@ A case names every table that may hold rows in the target; all others must be em
 columns only. Values are compared with their types: 1, 1.0 and '1' are three different things.
 """
 
+import gc
 import hashlib
 import shlex
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from panicdb import databases
 from panicdb.backends.sqlite import files
+from panicdb.values import Monitor
 
 REFUSED = 3
 USAGE = 2
@@ -1848,3 +1853,25 @@ def test_the_order_of_roots_is_irrelevant_and_a_second_export_is_the_same(backen
         target.unlink()
     assert contents[0] == contents[1] == contents[2]
     assert contents[0]["run"] == ["(11, 1, 1)", "(21, 2, 1)", "(31, 3, 3)"]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("fails", [False, True], ids=["read", "interrupted"])
+def test_nothing_is_kept_of_a_database_that_was_closed(tmp_path, fails):
+    with closing(sqlite3.connect(tmp_path / "source.db")) as connection:
+        connection.executescript("CREATE TABLE t (a); INSERT INTO t VALUES (1);")
+
+    def look() -> weakref.ref:
+        place = databases.locate(str(tmp_path / "source.db"))
+        with databases.open_source(place, timeout=1, monitor=Monitor()) as snapshot:
+            assert list(snapshot.values(sa.select(snapshot.catalog.tables["t"].table.c.a))) == [(1,)]
+            if fails:
+                raise KeyboardInterrupt
+            return weakref.ref(snapshot)
+
+    found: list[weakref.ref] = []
+    with suppress(KeyboardInterrupt):
+        found.append(look())
+    gc.collect()
+    assert [ref() for ref in found] == [None] * (not fails)
+    assert not [each for each in gc.get_objects() if type(each).__name__ == "SQLiteSnapshot"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict, Unpack, get_args
+from typing import Any, TypedDict, Unpack, get_args, get_type_hints
 
 import sqlalchemy as sa
 
@@ -128,6 +128,7 @@ def export(  # noqa: PLR0913 - all but two are keywords, and optional
     has a key that is there with other content; TransferError, CheckFailedError or InterruptedRunError with nothing
     published.
     """
+    _check_keywords(choice, Choice)
     run = Run(
         monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(choice), verify, seal
     )
@@ -153,6 +154,7 @@ def clone(  # noqa: PLR0913 - all but two are keywords, and optional
 
     `violations` may be `refuse` or `keep`: a clone leaves nothing out. `existing` may be `refuse` or `replace`.
     """
+    _check_keywords(building, Building)
     _check_clone(violations, existing)
     run = Run(
         monitor or Monitor(progress), timeout, receipt, existing, spool, schema_from(building), verify, seal
@@ -178,6 +180,7 @@ def plan(
 
     With a `target` what forbids it is refused as `export` would; for a merge the plan tells what is there already.
     """
+    _check_keywords(choice, Choice)
     run = Run(monitor or Monitor(), timeout, False, existing, schema=schema_from(choice))
     selection = selection_from(choice)
     place, goal = runs.locate_source(source, target, run)
@@ -199,6 +202,7 @@ def plan_clone(
     **building: Unpack[Building],
 ) -> Plan:
     """Decide a clone without making it. Reads only."""
+    _check_keywords(building, Building)
     _check_clone(violations, existing)
     run = Run(monitor or Monitor(), timeout, False, existing, schema=schema_from(building))
     place, _ = runs.locate_source(source, target, run)
@@ -228,6 +232,7 @@ def verify(
 
     Raises UsageError, and SourceError where source or receipt can't be read.
     """
+    _check_keywords(choice, RowChoice)
     run = Run(monitor or Monitor(), timeout)
     terms = proofs.Terms(_check_names(skip), contains, show_values)
     if is_receipt(reference):
@@ -254,6 +259,7 @@ def drift(
     The migrations run in a guarded child, on a scratch database. With `infer` every revision is run, and those are
     named that build the live schema. Raises HistoryError where no history is known, or none can be run.
     """
+    _check_keywords(naming, Naming)
     if infer and naming.get("revision") is not None:
         raise UsageError("--infer finds the revision, and --revision names it", hint="choose one of them")
     run = Run(monitor or Monitor(), timeout, schema=schema_from({**naming, "schema": "migrations"}))
@@ -350,6 +356,12 @@ def schema_from(choice: Building | Choice) -> SchemaChoice:
             hint="leave --schema copy out, or --config, --name, -x, --python and --revision",
         )
     return SchemaChoice(mode, revisions_given, history)
+
+
+def _check_keywords(given: Mapping[str, Any], known: type) -> None:
+    unknown = sorted(given.keys() - get_type_hints(known).keys())
+    if unknown:
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}")
 
 
 def _several(said: str | Iterable[str]) -> tuple[str, ...]:

@@ -40,7 +40,10 @@ def arriving_rows(snapshot: Snapshot, entry: CatalogTable, steps: Sequence[CopyS
     columns = columns_of(entry)
     if any(step.keys is None for step in steps):
         return whole_rows(entry)
-    if len(steps) <= 1 or any(_is_never_null(entry, key) for key in entry.unique_keys):
+    if not steps:
+        none = _select([entry.table.c[name] for name in columns], entry.table).where(sa.false())
+        return Rows(entry.name, columns, (none,))
+    if len(steps) == 1 or any(_is_never_null(entry, key) for key in entry.unique_keys):
         return Rows(entry.name, columns, tuple(_each_once(entry, steps, columns)))
     keyed = tuple(_each_once(entry, steps, columns, keyed=True)) if entry.unique_keys else ()
     return Rows(entry.name, columns, keyed, _as_often_as_anywhere(snapshot, entry, steps, columns))

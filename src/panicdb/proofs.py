@@ -90,7 +90,7 @@ def verify_record(path: str, target: str, terms: Terms, run: Run) -> Report:
     record, goal = read_record(path), databases.locate(target)
     try:
         with databases.open_source(goal, timeout=run.timeout, monitor=run.monitor) as copy:
-            expected = verification.expect_record(record, _recorded_graph(copy.catalog, record.links))
+            expected = verification.expect_record(record, _recorded_graph(copy.catalog, record.seal.links))
             content = _digest_recorded(record, goal, terms, run)
             report = verification.check_target(expected, copy, path, content=content, skip=terms.skip)
             return replace(report, coverage=_cover(copy.catalog, record.seal.columns, content, terms))
@@ -128,12 +128,11 @@ def _expect(
     snapshot: Snapshot, basis: _Basis, terms: Terms, run: Run
 ) -> tuple[Expectation, Mapping[str, Rows]]:
     """Note down what the target must be; of several selections, as merged, all their rows."""
-    route = Route("copy", "not built here", stamped=basis.stamped)
     if basis.whole:
         graph = build_graph(snapshot.catalog, Selection())
-        plan = planner.plan_whole(snapshot, graph, route, "keep")
         every = {entry.name: contents.whole_rows(entry) for entry in snapshot.catalog.ordinary()}
-        return verification.expect(snapshot, plan, graph), every
+        return verification.expect_whole(snapshot, graph, basis.stamped, terms.skip), every
+    route = Route("copy", "not built here", stamped=basis.stamped)
     expected, rows = _expect_selected(snapshot, basis.selections, route, run)
     return (_allow_more(expected, snapshot) if terms.contains else expected), rows
 
@@ -300,11 +299,14 @@ def _cover(
     catalog: Catalog, columns: Mapping[str, tuple[str, ...]], content: Content, terms: Terms
 ) -> Coverage:
     """List what was compared, and what was not."""
+    versions = [entry for entry in catalog.tables.values() if entry.kind is Kind.VERSION]
     compared, left_out = [], {}
+    if "revision" in terms.skip:
+        left_out = dict.fromkeys((entry.name for entry in versions), BY_CHOICE)
+    else:
+        compared = [Compared(entry.name, entry.stored, "by the check of the revision") for entry in versions]
     for entry in catalog.tables.values():
-        if entry.kind is Kind.VERSION and "revision" not in terms.skip:
-            compared.append(Compared(entry.name, entry.stored, "by the check of the revision"))
-        elif entry.kind is Kind.VIRTUAL:
+        if entry.kind is Kind.VIRTUAL:
             left_out[entry.name] = (
                 "a module of the engine keeps it: its definition is compared, its content is not"
             )

@@ -19,6 +19,8 @@ from panicdb.seals import MARK, Seal, mark, read_seal
 from panicdb.values import Selection, Violations, as_json
 
 FORMAT = 1
+_OF_THE_WHOLE = frozenset({"before", "empty", "checks", "sealed", MARK})
+"""What a receipt says of its file, and not of the run that it records."""
 _WITHOUT_IT = "say which rows to expect: ids, --where SQL or --all"
 
 
@@ -149,14 +151,14 @@ def _earlier(path: str | None, rows: Mapping[str, int]) -> tuple[Mapping[str, An
 
     A receipt of other rows than those that were there is another file's, or its file was changed since.
     """
-    unknown = ({"unknown": True, "rows": sum(rows.values())},)
+    unknown = ({"unknown": True, "rows": sum(rows.values())},) if rows else ()
     try:
         data = _read(path) if path is not None else None
     except SourceError:
         return unknown
     if data is None or _recorded_rows(data) != rows or not _all_parts(data.get("before")):
         return unknown
-    last = {key: value for key, value in data.items() if key not in ("before", "empty", "checks")}
+    last = {key: value for key, value in data.items() if key not in _OF_THE_WHOLE}
     return (*data["before"], {**last, "tables": data.get("merged") or data.get("tables")})
 
 
@@ -223,10 +225,6 @@ class Record:
 
     source: str
     revisions: Mapping[str, tuple[str, ...]]
-    kept: Mapping[str, int]
-    """Rows by the link that leads nowhere, as in the source."""
-    links: tuple[str, ...]
-    """Options of virtual links, as `--link` spells them."""
     seal: Seal
 
 
@@ -259,12 +257,9 @@ def read_record(path: str) -> Record:
                 f"{path}: sealed with digests of version {data['sealed']['encoding']}, this panicdb makes {VERSION}",
                 hint="use the panicdb that sealed it, or name the source instead of the receipt",
             )
-        selection = data["selection"]
         return Record(
             source=_text(data["source"]),
             revisions={table: _texts(rows) for table, rows in data["revisions"].items()},
-            kept={link: int(count) for link, count in data["violations_kept"].items()},
-            links=() if selection is None else _texts(selection["links"]),
             seal=read_seal(data["sealed"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -299,7 +294,7 @@ def _read(path: str) -> dict[str, Any]:
         raise SourceError(
             f"{path}: the receipt can't be read: {error.strerror}", hint="check the path"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"{path}: not a receipt of panicdb", hint=_WITHOUT_IT) from error
     if type(version) is not int or version != FORMAT:
         raise SourceError(

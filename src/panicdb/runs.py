@@ -169,9 +169,11 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
         checks = (*PUBLICATION_CHECKS, *(["content"] if session.run.verify else []))
         with staging.open() as draft:
             _require(expected, draft, decided.source, checks, monitor)
-            sealed = None
-            if session.run.seal:
-                sealed = _seal(draft, expected.facts, expected.digests, hash_migrations(decided.route))
+            sealed = (
+                _seal(draft, expected.facts, expected.digests, expected.dangling, decided)
+                if session.run.seal
+                else None
+            )
         receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks, sealed)
         monitor.report(Progress("publishing"))
         monitor.poll()
@@ -223,7 +225,8 @@ def merge_rows(decided: Plan, closure: Closure, session: Session) -> Receipt:
         _require_merged(digests, merging.target, run.monitor)
         checks = (*PUBLICATION_CHECKS, *(["content"] if digests else []))
         schema = Built(decided.route.method, decided.route.reason).as_dict()
-        sealed = _seal(merging.target, facts, digests, {}) if run.seal else None
+        dangling = {str(link): count for link, count in after.dangling.items()}
+        sealed = _seal(merging.target, facts, digests, dangling, decided) if run.seal else None
         receipt = extend_receipt(
             write_receipt(decided, places.target.shown, schema, checks, sealed),
             merged,
@@ -284,17 +287,27 @@ def _expect(decided: Plan, closure: Closure | None, graph: Graph, session: Sessi
 
 
 def _seal(
-    target: Snapshot, facts: Facts, digests: Mapping[str, TableDigest], migrations: Mapping[str, str]
+    target: Snapshot,
+    facts: Facts,
+    digests: Mapping[str, TableDigest],
+    dangling: Mapping[str, int],
+    plan: Plan,
 ) -> Seal:
-    """Seal what was checked: digests of rows come from the source's snapshot, that of the schema from the target."""
-    tables = target.catalog.tables
+    """Seal what was checked: digests of rows come from the source's snapshot, that of the schema from the target.
+
+    In a merged file links that this run declared need not hold for the rows that were there.
+    """
+    tables, merged = target.catalog.tables, plan.route.method == "merge"
+    links = () if plan.selection is None or merged else plan.selection.links
     return Seal(
         schema=digest_facts(target.facts()),
         source_schema=digest_facts(facts),
         tables=digests,
         columns={name: contents.columns_of(tables[name]) for name in digests},
         sequences=target.sequences(),
-        migrations=migrations,
+        links=tuple(map(str, links)),
+        dangling={link: count for link, count in dangling.items() if count},
+        migrations=hash_migrations(plan.route),
     )
 
 

@@ -27,6 +27,10 @@ class Seal:
     columns: Mapping[str, tuple[str, ...]]
     """The columns that each table's digest is over, in its order."""
     sequences: Mapping[str, int]
+    links: tuple[str, ...]
+    """Options of virtual links that hold for all rows, as `--link` spells them."""
+    dangling: Mapping[str, int]
+    """Rows by the link that leads nowhere in them."""
     migrations: Mapping[str, str]
     """SHA-256 of each file of migrations that the revisions stand for."""
     encoding: int = VERSION
@@ -42,6 +46,8 @@ class Seal:
                 for name, digest in self.tables.items()
             },
             "sequences": dict(self.sequences),
+            "links": list(self.links),
+            "dangling": dict(self.dangling),
             "migrations": dict(self.migrations),
         }
 
@@ -59,6 +65,8 @@ def read_seal(data: Mapping[str, Any]) -> Seal:
         },
         columns={name: tuple(map(str, each["columns"])) for name, each in tables.items()},
         sequences={str(name): int(value) for name, value in data["sequences"].items()},
+        links=tuple(map(str, data["links"])),
+        dangling={str(link): int(count) for link, count in data["dangling"].items()},
         migrations={str(name): str(value) for name, value in data["migrations"].items()},
     )
 

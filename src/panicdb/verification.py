@@ -9,7 +9,7 @@ from panicdb.digest import TableDigest
 from panicdb.discrepancies import Changed, Discrepancies, Listed
 from panicdb.errors import DamagedError, PanicDBError, SourceError, TransferError
 from panicdb.links import Graph
-from panicdb.planner import Plan, count_rows
+from panicdb.planner import Plan, count_rows, find_violations, stamped_revisions
 from panicdb.receipt import Record
 from panicdb.references import count_dangling
 from panicdb.schema import Severity, compare, without_tables
@@ -158,6 +158,22 @@ def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
     )
 
 
+def expect_whole(
+    snapshot: Snapshot, graph: Graph, stamped: Mapping[str, tuple[str, ...]], skip: frozenset[str]
+) -> Expectation:
+    """Expect every row of a source, while the snapshot lasts; what no check asks for is not looked up. Reads only."""
+    found = {} if "foreign keys" in skip else find_violations(snapshot, graph)
+    return Expectation(
+        revisions=stamped_revisions(snapshot.catalog, stamped),
+        facts={} if "schema" in skip else snapshot.facts(),
+        rows={entry.name: count_rows(snapshot, entry) for entry in snapshot.catalog.ordinary()},
+        graph=graph,
+        dangling={str(link): count for link, count in found.items()},
+        sequences=snapshot.sequences(),
+        stamped=frozenset(stamped).difference(snapshot.catalog.tables),
+    )
+
+
 def expect_record(record: Record, graph: Graph) -> Expectation:
     """Return what a sealed receipt says that its target is."""
     seal = record.seal
@@ -166,7 +182,7 @@ def expect_record(record: Record, graph: Graph) -> Expectation:
         facts={},
         rows={name: digest.rows for name, digest in seal.tables.items()},
         graph=graph,
-        dangling=record.kept,
+        dangling=seal.dangling,
         sequences=seal.sequences,
         digests=seal.tables,
         schema=seal.schema,

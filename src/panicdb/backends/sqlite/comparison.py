@@ -1,10 +1,12 @@
 """Two files side by side: SQLite itself tells whether a table of one holds exactly the rows of the other.
 
-No row passes through Python. The digest is what decides; this says the same sooner (tests/test_comparison.py).
+No row passes through Python, but zeros in floating point do. The digest is what decides; this says the same sooner
+(tests/test_comparison.py).
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from struct import Struct
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -18,8 +20,10 @@ from panicdb.values import CatalogTable, Monitor
 
 CACHE_KIB = 2_000
 """Pages are read once each: what stays in the processor's own cache is copied and compared faster."""
-CONVERTED_BELOW = 2**51
-"""Whole numbers that INTEGER and NUMERIC columns make integers (`sqlite3RealSameAsInt` in SQLite's vdbemem.c)."""
+COLUMNS_TOGETHER = 50
+"""SQLite bounds the depth of an expression to 1,000, and a table may have 2,000 columns."""
+BITS = "panicdb_bits"
+"""The bytes of a floating-point number: SQLite itself has nothing that tells -0.0 from 0.0."""
 
 
 class SQLiteComparison(Comparison):
@@ -63,35 +67,35 @@ class SQLiteComparison(Comparison):
     def holds(self, part: Part) -> bool:
         """Tell of one table. Each row is looked up by a unique key; one that is NULL finds nothing."""
         there = self._other.catalog.tables.get(part.entry.name)
-        key = None if there is None else self._key(part.entry, there)
-        if there is None or key is None or sorted(there.stored) != list(part.columns):
+        if there is None or sorted(there.stored) != list(part.columns):
             return False
         try:
+            key = self._key(part.entry, there)
+            if key is None:
+                return self._are_empty(part.statement, sa.select(there.table))
             return self._are_same(part, there, key)
         except (SourceError, TransferError):
-            return False  # too many columns for one expression, or damage: what reads the rows will tell
+            return False  # damage, such as it is: what reads the rows will tell
 
     def _key(self, entry: CatalogTable, there: CatalogTable) -> tuple[str, ...] | None:
-        """Choose a key that is unique on our side, and that finds rows by an index on the other."""
-        for key in entry.unique_keys:
+        """Choose a key that is unique on our side, and finds rows by an index on the other; rather one without NULL."""
+        stored = [key for key in entry.unique_keys if set(key) <= {*entry.stored}]
+        for key in sorted(stored, key=lambda key: _may_be_null(entry, key)):
             if key in there.unique_keys and self._other.can_look_up(there, key, entry, key):
                 return key
         return None
+
+    def _are_empty(self, *statements: sa.Select[Any]) -> bool:
+        execute = self._snapshot.connection.execute
+        return all(execute(each.limit(1)).first() is None for each in statements)
 
     def _are_same(self, part: Part, there: CatalogTable, key: tuple[str, ...]) -> bool:
         """As many rows on both sides, and for each of ours one of theirs: ours are all different, so that is all."""
         rows, other = part.statement.subquery("a"), there.table.alias("b")
         values = {name: rows.c[f"c{number}"] for number, name in enumerate(part.columns)}
         found = [other.c[name] == values[name] for name in key]
-        same = [
-            self._identical(
-                values[name],
-                other.c[name],
-                {_affinity(entry.table.c[name]) for entry in (part.entry, there)},
-            )
-            for name in part.columns
-        ]
-        equal = sa.exists(sa.select(sa.literal(1)).select_from(other).where(*found, *same))
+        same = [self._identical(values[name], other.c[name]) for name in part.columns]
+        equal = sa.exists(sa.select(sa.literal(1)).select_from(other).where(*found, *_together(same)))
         number = self._count(rows)
         return number == self._count(there.table) and number == self._count(rows, equal)
 
@@ -100,23 +104,21 @@ class SQLiteComparison(Comparison):
         return int(self._snapshot.connection.scalar(statement) or 0)
 
     def _identical(
-        self, ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any], affinities: set[str]
+        self, ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]
     ) -> sa.ColumnElement[bool]:
         """The same value of the same type, whatever collation and affinity say.
 
-        Only an integer and a floating-point number are equal without being the same. An affinity makes one of both
-        (https://www.sqlite.org/datatype3.html, section 3); INTEGER and NUMERIC up to 2**51 only. Zero has a sign where
-        it is kept as floating point: rows with one are left to the digest.
+        Only an integer and a floating-point number are equal without being the same, and the two zeros of the latter.
+        The type is asked of the bare column: then SQLite reads the header of the row, and not a large value again.
         """
         exact = self._snapshot.exact
-        same = exact(ours).op("IS", is_comparison=True)(sa.collate(exact(theirs), "BINARY"))
-        if affinities in ({"TEXT"}, {"REAL"}):
-            return same
-        kind = sa.func.typeof(ours)  # of the bare column: then SQLite reads the header, and not a large value
-        alike = kind == sa.func.typeof(theirs)
-        if affinities in ({"INTEGER"}, {"NUMERIC"}):
-            return sa.and_(same, sa.or_(exact(ours).between(-CONVERTED_BELOW, CONVERTED_BELOW - 1), alike))
-        return sa.and_(same, alike, sa.not_(sa.and_(kind == "real", exact(ours) == 0)))
+        kind = sa.func.typeof(ours)
+        bits = [getattr(sa.func, BITS)(value) for value in (ours, theirs)]
+        return sa.and_(
+            exact(ours).op("IS", is_comparison=True)(sa.collate(exact(theirs), "BINARY")),
+            kind == sa.func.typeof(theirs),
+            sa.or_(kind != "real", exact(ours) != 0, bits[0] == bits[1]),
+        )
 
 
 class _Waiting:
@@ -156,10 +158,18 @@ def compare(snapshot: SQLiteSnapshot, other: SQLiteSnapshot) -> SQLiteComparison
         uri = files.open_uri(other.place.location, "ro")
         snapshot.connection.exec_driver_sql("ATTACH DATABASE ? AS target", (uri,))
         snapshot.connection.exec_driver_sql(f"PRAGMA target.cache_size = -{CACHE_KIB}")
+        snapshot.raw.create_function(BITS, 1, Struct(">d").pack, deterministic=True)
         return SQLiteComparison(snapshot, AttachedSnapshot(other.place, snapshot))
     except (SourceError, TransferError):
         return None  # another encoding, a schema that names `main`, a lock
 
 
-def _affinity(column: sa.Column[Any]) -> str:
-    return str(column.info["affinity"])
+def _together(conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[sa.ColumnElement[bool]]:
+    """Ask for all of them, with less depth."""
+    for start in range(0, len(conditions), COLUMNS_TOGETHER):
+        group = conditions[start : start + COLUMNS_TOGETHER]
+        yield sa.case((sa.and_(*group), sa.literal(1))).is_not(None)
+
+
+def _may_be_null(entry: CatalogTable, key: tuple[str, ...]) -> bool:
+    return not all(entry.table.c[name].info["never_null"] for name in key)

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from panicdb.backends.base import CopyStep, Place, rows_of, value_of
 from panicdb.backends.sqlite import files
-from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, watch, wrap
+from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, unwrapping, watch, wrap
 from panicdb.backends.sqlite.virtual import VirtualTable, Way, read_virtual_tables
 from panicdb.errors import RefusedError, TransferError
 from panicdb.values import CatalogTable, Kind, Monitor, Progress
@@ -95,8 +95,7 @@ def building(
     path: str, monitor: Monitor, explain: Callable[[BaseException], BaseException]
 ) -> Iterator[sa.Connection]:
     """Open the private file for writing, without a journal: it is thrown away if anything fails."""
-    raw = files.connect(path, "rw")
-    try:
+    with closing(files.connect(path, "rw")) as raw:
         interrupted = watch(raw, monitor.tick)
 
         def translate(error: BaseException) -> BaseException:
@@ -105,15 +104,14 @@ def building(
             return explain(error)
 
         connection = wrap(raw, translate)
-        for pragma in (
-            "journal_mode = OFF",
-            "synchronous = OFF",
-            f"cache_size = -{TARGET_CACHE_KIB}",
-        ):
-            connection.exec_driver_sql(f"PRAGMA main.{pragma}")
-        yield connection
-    finally:
-        raw.close()
+        with unwrapping(connection):
+            for pragma in (
+                "journal_mode = OFF",
+                "synchronous = OFF",
+                f"cache_size = -{TARGET_CACHE_KIB}",
+            ):
+                connection.exec_driver_sql(f"PRAGMA main.{pragma}")
+            yield connection
 
 
 def create_objects(connection: sa.Connection, objects: Sequence[SchemaObject]) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from panicdb.backends.sqlite import files, keys
 from panicdb.backends.sqlite.catalog import CatalogReader
 from panicdb.backends.sqlite.facts import read_facts
 from panicdb.backends.sqlite.virtual import read_virtual_tables
-from panicdb.errors import SourceError
+from panicdb.errors import PanicDBError, SourceError
 from panicdb.values import Catalog, CatalogTable, Facts, Monitor
 
 OPCODES_BETWEEN_POLLS = 1_000
@@ -287,6 +287,17 @@ def wrap(raw: sqlite3.Connection, explain: Callable[[BaseException], BaseExcepti
     return engine.connect()
 
 
+@contextmanager
+def unwrapping(connection: sa.Connection) -> Iterator[None]:
+    """Let SQLAlchemy forget what `wrap` gave it: a connection that is only closed below it is kept for ever."""
+    try:
+        yield
+    finally:
+        with suppress(sqlite3.Error, sa.exc.SQLAlchemyError, PanicDBError):
+            connection.close()
+        connection.engine.dispose()
+
+
 def watch(raw: sqlite3.Connection, poll: Callable[[], None]) -> Callable[[], BaseException | None]:
     """Ask `poll` from inside long statements; return what tells why a statement was interrupted.
 
@@ -314,10 +325,10 @@ def open_snapshot(place: Place, *, timeout: float, monitor: Monitor) -> Iterator
         raw = files.connect(place.location, "ro")
     except sqlite3.Error as error:
         raise files.explain(error, place.shown, "opening") from error
-    try:
-        yield SQLiteSnapshot(place, raw, monitor, timeout)
-    finally:
-        raw.close()
+    with closing(raw):
+        snapshot = SQLiteSnapshot(place, raw, monitor, timeout)
+        with unwrapping(snapshot.connection):
+            yield snapshot
 
 
 def check_readable(place: Place) -> None:

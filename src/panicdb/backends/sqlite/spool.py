@@ -3,11 +3,11 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from panicdb.backends.base import Place, Staging
 from panicdb.backends.sqlite import files
-from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
+from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot, unwrapping
 from panicdb.values import Monitor, Progress
 
 SPOOL = "source.db"
@@ -32,14 +32,12 @@ def open_spooled(
     with open_snapshot(source, timeout=timeout, monitor=monitor) as live:
         staging.needed = live.size()
         _copy(live, path, monitor)
-    raw = files.connect(path, "ro")
-    try:
+    with closing(files.connect(path, "ro")) as raw:
         snapshot = SpooledSnapshot(source, raw, monitor, 0.0)
-        # Without a name no migration can touch it, and its room is free as soon as this process ends.
-        os.unlink(path)
-        yield snapshot
-    finally:
-        raw.close()
+        with unwrapping(snapshot.connection):
+            # Without a name no migration can touch it, and its room is free as soon as this process ends.
+            os.unlink(path)
+            yield snapshot
 
 
 def _copy(live: SQLiteSnapshot, path: str, monitor: Monitor) -> None:
