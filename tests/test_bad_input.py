@@ -23,7 +23,7 @@ from machine import PANICDB, UNSHARE, die_writing, limited, mounting_works
 
 quick = pytest.mark.quick
 
-USAGE, REFUSED, FAILED = 2, 3, 4
+DIFFERS, USAGE, REFUSED, FAILED = 1, 2, 3, 4
 SECRET = "the-value-of-a-row"
 SHELTER = f"""
 CREATE TABLE person (id TEXT PRIMARY KEY, name TEXT NOT NULL, code TEXT UNIQUE);
@@ -208,6 +208,8 @@ NOT_READABLE = [
     (symlink_loop, "symbolic links"),
     (file_as_folder, "Not a directory"),
 ]
+DAMAGED = (garbage, text, truncated_header, truncated_first_page, damaged_schema)
+"""As a target these are no mistake of the user, but what verify is to find."""
 COMMANDS = {
     "export": lambda scene: ("export", scene.source, scene.target, *ANNA),
     "dry run": lambda scene: ("export", scene.source, scene.target, *ANNA, "--dry-run"),
@@ -225,7 +227,13 @@ def test_what_is_no_database_is_refused_by_every_command(scene, spoil, wanted, c
     spoil(scene)
     arguments = COMMANDS[command](scene)
     before = contents(scene.folder)
-    complains(scene.run(*arguments), REFUSED, "in/source.db", wanted)
+    outcome = scene.run(*arguments)
+    if command == "verify, reversed" and spoil in DAMAGED:
+        assert (outcome.code, outcome.stderr) == (DIFFERS, "")
+        assert "in/source.db" in outcome.stdout
+        assert wanted in outcome.stdout
+    else:
+        complains(outcome, REFUSED, "in/source.db", wanted)
     assert contents(scene.folder) == before
 
 

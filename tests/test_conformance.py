@@ -1869,9 +1869,12 @@ def test_nothing_is_kept_of_a_database_that_was_closed(tmp_path, fails):
                 raise KeyboardInterrupt
             return weakref.ref(snapshot)
 
-    found: list[weakref.ref] = []
+    def kept() -> int:
+        gc.collect()
+        return sum(type(each).__name__ == "SQLiteSnapshot" for each in gc.get_objects())
+
+    before, found = kept(), list[weakref.ref]()  # a test that failed keeps its own
     with suppress(KeyboardInterrupt):
         found.append(look())
-    gc.collect()
+    assert kept() == before
     assert [ref() for ref in found] == [None] * (not fails)
-    assert not [each for each in gc.get_objects() if type(each).__name__ == "SQLiteSnapshot"]

@@ -128,6 +128,7 @@ class Watched(sqlite3.Connection):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.address = str(arguments[0])
+        self.closed = False
         self.create_function("spy", -1, self.spy, deterministic=True)
 
     def spy(self, *values):
@@ -135,13 +136,15 @@ class Watched(sqlite3.Connection):
         return 1
 
     def close(self):
-        self.opened.append(
-            {
-                "address": self.address,
-                "trusted": self.ask("PRAGMA trusted_schema"),
-                "loading": self.ask("SELECT load_extension('no-such-extension')"),
-            }
-        )
+        if not self.closed:  # it may be closed twice
+            self.closed = True
+            self.opened.append(
+                {
+                    "address": self.address,
+                    "trusted": self.ask("PRAGMA trusted_schema"),
+                    "loading": self.ask("SELECT load_extension('no-such-extension')"),
+                }
+            )
         super().close()
 
     def ask(self, sql):

@@ -154,9 +154,7 @@ def _differing(
 
 def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
     """Find a row by its key; what the engine calls equal need not be it."""
-    wanted = _unpacked(packed)
-    if any(isinstance(value, _NoText) for value in wanted):
-        return None  # such a key can't be bound
+    wanted = [_bound(value) for value in _unpacked(packed)]
     places = [side.rows.columns.index(name) for name in key]
     for statement in side.rows.statements:
         every = statement.subquery()
@@ -165,6 +163,12 @@ def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | No
             if encode([row[place] for place in places]) == packed:
                 return row
     return None
+
+
+def _bound(value: Any) -> Any:
+    if isinstance(value, _NoText):
+        return sa.cast(sa.literal(value.raw, sa.LargeBinary()), sa.Text())
+    return value
 
 
 def _unpacked(packed: bytes) -> list[Any]:

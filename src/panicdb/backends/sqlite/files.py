@@ -176,39 +176,54 @@ def is_no_database(error: BaseException) -> bool:
 
 def explain(error: BaseException, path: str, doing: str) -> PanicDBError:
     """Turn an error of the driver while `doing` something with `path` into words."""
+    told = _told_by_its_text(error, path) or _told_by_its_name(error, path)
+    return told or TransferError(
+        f"{path}: {doing} failed: {error}",
+        hint="`sqlite3 FILE 'PRAGMA integrity_check'` tells whether the source is sound; if so, please report this",
+    )
+
+
+def _told_by_its_text(error: BaseException, path: str) -> PanicDBError | None:
+    text = str(error)
     if is_addition(error):
         return SourceError(
             f"{path}: {error}",
             hint="only the application that made the database has it: panicdb knows what SQLite alone knows",
         )
-    bound = _NAMES_MAIN.search(str(error))
-    if bound is not None:
+    if text == _LATER_FORMAT:
+        return DamagedError(
+            f"{path}: its header names a file format that SQLite {sqlite3.sqlite_version} does not know",
+            hint="the file is damaged, or made by a later SQLite",
+            place=path,
+        )
+    if bound := _NAMES_MAIN.search(text):
         return SourceError(
             f"{path}: {bound[1]} names the database `main`, so SQLite opens the file alone, never beside another",
             hint="export into a new file instead",
         )
-    unsafe = _UNSAFE.search(str(error))
-    if unsafe is not None:
+    if unsafe := _UNSAFE.search(text):
         return SourceError(
             f"{path}: its schema calls {unsafe[1]}, and what a file calls is not run",
             hint="remove what calls it from a copy of the database first",
         )
+    return None
+
+
+def _told_by_its_name(error: BaseException, path: str) -> PanicDBError | None:
     name = error_name(error)
     for prefix, (kind, text, hint) in _EXPLANATIONS.items():
         if name.startswith(prefix):
             if kind is DamagedError:
                 return DamagedError(f"{path}: {text}", hint=hint, place=path)
             return kind(f"{path}: {text}", hint=hint)
-    return TransferError(
-        f"{path}: {doing} failed: {error}",
-        hint="`sqlite3 FILE 'PRAGMA integrity_check'` tells whether the source is sound; if so, please report this",
-    )
+    return None
 
 
 _WAL_IN_CLOSED_DIRECTORY = (
     "the database is in WAL mode, and the -wal and -shm files it needs can't be made there"
 )
 _OPEN_DIRECTORY = "give write permission on the directory, or copy the database where you have it"
+_LATER_FORMAT = "unsupported file format"
 _EXPLANATIONS: dict[str, tuple[type[PanicDBError], str, str | None]] = {
     "SQLITE_NOTADB": (
         DamagedError,
