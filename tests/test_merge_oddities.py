@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -118,18 +119,32 @@ def test_a_receipt_elsewhere_takes_the_one_beside_the_target_away(make, existing
 
 @pytest.mark.parametrize("how", ["another file's", "an older file's", "of other rows"])
 def test_a_receipt_of_other_rows_is_not_taken_for_the_targets(make, how):
-    make(ROWS + "INSERT INTO r VALUES (1, 1), (2, 2);", "s.db")
+    make(ROWS + "INSERT INTO r VALUES (1, 1), (2, 2), (3, 3);", "s.db")
     panicdb.export("s.db", "t.db", root="r", roots=("1",))
     if how == "of other rows":
         change("t.db", "INSERT INTO r VALUES (77, 7)")
+    elif how == "an older file's":
+        shutil.copy("t.db", "older.db")
+        merge(**ids(3))
+        os.replace("older.db", "t.db")
     else:
         os.unlink("t.db")
-        make(ROWS + ("INSERT INTO r VALUES (9, 9), (77, 7);" if how == "another file's" else ""), "t.db")
+        make(ROWS + "INSERT INTO r VALUES (9, 9), (77, 7);", "t.db")
     merge(**ids(2))
     receipt = json.loads(Path("t.db.receipt.json").read_text(encoding="utf-8"))
     assert [part.get("unknown") for part in receipt["before"]] == [True]
     with pytest.raises(SourceError, match="does not know what the file held"):
         panicdb.verify("s.db", "t.db")
+
+
+def test_a_receipt_beside_an_empty_file_is_not_its_own(make):
+    make(ROWS + "INSERT INTO r VALUES (1, 1), (2, 2);", "s.db")
+    panicdb.export("s.db", "t.db", root="r", roots=("1",))
+    os.unlink("t.db")
+    make(ROWS, "t.db")
+    merge(**ids(2))
+    assert json.loads(Path("t.db.receipt.json").read_text(encoding="utf-8"))["before"] == []
+    assert panicdb.verify("s.db", "t.db").ok
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_a_receipt_says_what_was_done(exported):
     assert re.fullmatch("[0-9a-f]{16}", held.pop("source_id"))
     assert held == {
         "panicdb_receipt": FORMAT,
+        "sealed": None,
         "panicdb_version": panicdb.__version__,
         "command": "export",
         "target": "target.db",

@@ -23,7 +23,7 @@ from panicdb.errors import CheckFailedError, TargetError
 
 quick = pytest.mark.quick
 
-DONE, REFUSED, FAILED, INTERRUPTED = 0, 3, 4, 130
+DONE, DIFFERS, REFUSED, FAILED, INTERRUPTED = 0, 1, 3, 4, 130
 ROWS = 300
 LABS = f"""
 CREATE TABLE lab (id INTEGER PRIMARY KEY, name TEXT);
@@ -387,7 +387,9 @@ def test_a_target_of_another_schema_is_replaced(room, cli):
 @quick
 def test_the_old_receipt_is_replaced(room, cli):
     old = json.loads(room.receipt.read_text())
-    assert cli("verify", room.source, room.target).exit_code == DONE
+    outcome = cli("verify", room.source, room.target)
+    assert (outcome.exit_code, outcome.stdout.count("FAIL")) == (DIFFERS, 1), outcome.stdout
+    assert f"run: {ROWS} rows otherwise in the target (note)" in outcome.stdout
     execute(room.source, f"DELETE FROM run WHERE lab = 1 AND id > {ROWS}")
     made = replace_by_api(room)
     new = json.loads(room.receipt.read_text())
