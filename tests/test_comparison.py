@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import panicdb
 from mutants import schema_edit
 from panicdb import contents, databases, planner, runs, transfer
+from panicdb.backends.sqlite import comparison
 from panicdb.commands import selection_from
 from panicdb.revisions import Route
 from panicdb.runs import Run
@@ -549,6 +550,28 @@ def test_a_second_connection_changes_no_answer(many, mode, target_mode, helped):
     with opened(many[0]) as snapshot:
         assert snapshot.excludes_writers() == helped
     assert compared(*many) == (ALIKE, ALIKE)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 7, 50])
+def test_a_table_in_pieces_is_the_same_table(many, monkeypatch, pieces):
+    monkeypatch.setattr(comparison, "CUT_FROM_ROWS", 1)
+    monkeypatch.setattr(comparison, "PIECES", pieces)
+    assert compared(*many) == (ALIKE, ALIKE)
+
+
+EXTREMES = (-(2**63), -(2**63) + 1, -1, 0, 1, 10, 2**63 - 2, 2**63 - 1)
+
+
+@pytest.mark.parametrize("rowid", EXTREMES)
+@pytest.mark.parametrize("definition", ["id INTEGER PRIMARY KEY, k TEXT UNIQUE, v", "k TEXT UNIQUE, v"])
+def test_a_row_of_any_piece_is_compared(tmp_path, monkeypatch, definition, rowid):
+    monkeypatch.setattr(comparison, "CUT_FROM_ROWS", 1)
+    rows = ", ".join(f"({each}, 'row {each}', 1)" for each in EXTREMES)
+    script = f"CREATE TABLE t ({definition}); INSERT INTO t (rowid, k, v) VALUES {rows}"
+    source, target = (make(tmp_path / name, script) for name in ("source.db", "target.db"))
+    assert compared(source, target) == ({"t"}, {"t"})
+    make(target, f"UPDATE t SET v = 1.0 WHERE rowid = {rowid}")
+    assert compared(source, target) == (frozenset(), set())
 
 
 def test_a_writer_that_keeps_the_second_connection_out_changes_no_answer(many):

@@ -6,6 +6,8 @@ No row passes through Python, but zeros in floating point do. The digest is what
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from itertools import pairwise
 from struct import Struct
 from threading import Event, Lock, Thread
 from typing import Any
@@ -20,6 +22,10 @@ from panicdb.values import CatalogTable, Monitor
 
 CACHE_KIB = 2_000
 """Pages are read once each: what stays in the processor's own cache is copied and compared faster."""
+CUT_FROM_ROWS = 10_000
+"""Tables with fewer rows take no time."""
+PIECES = 4
+"""Of a table: two connections seldom meet rows of one size."""
 COLUMNS_TOGETHER = 50
 """SQLite bounds the depth of an expression to 1,000, and a table may have 2,000 columns."""
 BITS = "panicdb_bits"
@@ -35,37 +41,65 @@ class SQLiteComparison(Comparison):
 
     def held(self, parts: Sequence[Part]) -> frozenset[str]:
         """See `Comparison`. A second connection helps where it sees the same moment for sure."""
+        helped = self._snapshot.excludes_writers()
+        waiting = _Waiting(self._pieces(parts) if helped else [_Piece(part) for part in parts])
+        unlike = list[str]()
+        with self._helped(waiting) if helped else nullcontext(list[str]()) as unlike_for_the_other:
+            self.compare(waiting, unlike)
+        return frozenset(part.entry.name for part in parts) - {*unlike, *unlike_for_the_other}
+
+    def compare(self, waiting: "_Waiting", unlike: list[str], *, whole: bool = False) -> None:
+        """Compare what nobody has taken yet, and add the tables that are not the same to `unlike`."""
+        while piece := waiting.take(whole=whole):
+            unlike.append(piece.part.entry.name)  # so it is where an error ends this
+            if self.holds(piece):
+                unlike.pop()
+            else:
+                waiting.forget(piece.part)
+
+    def _pieces(self, parts: Sequence[Part]) -> list["_Piece"]:
+        """Cut large tables by their rowid, so that two connections end at the same time; the largest come first."""
         sizes = {part.entry.name: self._count(part.entry.table) for part in parts}
-        waiting = _Waiting(sorted(parts, key=lambda part: -sizes[part.entry.name]))
-        helping = self._helped(waiting) if self._snapshot.excludes_writers() else nullcontext(set[str]())
-        with helping as found:
-            while part := waiting.take():
-                if self.holds(part):
-                    found.add(part.entry.name)
-        return frozenset(found)
+        largest_first = sorted(parts, key=lambda part: -sizes[part.entry.name])
+        return [
+            _Piece(part, among)
+            for part in largest_first
+            for among in self._ranges(part, sizes[part.entry.name])
+        ]
+
+    def _ranges(self, part: Part, size: int) -> list[sa.ColumnElement[bool] | None]:
+        table = part.entry.table
+        rowid = next((column for column in table.c if column.system or column.info["rowid"]), None)
+        if rowid is None or not part.whole or size < CUT_FROM_ROWS:
+            return [None]
+        first, last = self._snapshot.connection.execute(
+            sa.select(sa.func.min(rowid), sa.func.max(rowid))
+        ).one()
+        cuts = [first + (last - first) * number // PIECES for number in range(1, PIECES)]
+        between = [sa.and_(rowid > low, rowid <= high) for low, high in pairwise(cuts)]
+        return [rowid <= cuts[0], *between, rowid > cuts[-1]]
 
     @contextmanager
-    def _helped(self, waiting: "_Waiting") -> Iterator[set[str]]:
-        """Let a second connection take whole tables, too; what it fails at is not found, and left to the digest."""
-        found, stopped = set[str](), Event()
-        helper = Thread(target=self._help, args=(waiting, found, stopped))
+    def _helped(self, waiting: "_Waiting") -> Iterator[list[str]]:
+        """Let a second connection take pieces of whole tables, too; a table it fails at is left to the digest."""
+        unlike, stopped = list[str](), Event()
+        helper = Thread(target=self._help, args=(waiting, unlike, stopped))
         helper.start()
         try:
-            yield found
+            yield unlike
         except BaseException:
             stopped.set()
             raise
         finally:
             helper.join()
 
-    def _help(self, waiting: "_Waiting", found: set[str], stopped: Event) -> None:
+    def _help(self, waiting: "_Waiting", unlike: list[str], stopped: Event) -> None:
         with suppress(PanicDBError), _second(self._snapshot, self._other, stopped) as comparison:
-            while part := waiting.take(whole=True):
-                if comparison.holds(part):
-                    found.add(part.entry.name)
+            comparison.compare(waiting, unlike, whole=True)
 
-    def holds(self, part: Part) -> bool:
-        """Tell of one table. Each row is looked up by a unique key; one that is NULL finds nothing."""
+    def holds(self, piece: "_Piece") -> bool:
+        """Tell of one piece. Each row is looked up by a unique key; one that is NULL finds nothing."""
+        part = piece.part
         there = self._other.catalog.tables.get(part.entry.name)
         if there is None or sorted(there.stored) != list(part.columns):
             return False
@@ -73,7 +107,7 @@ class SQLiteComparison(Comparison):
             key = self._key(part.entry, there)
             if key is None:
                 return self._are_empty(part.statement, sa.select(there.table))
-            return self._are_same(part, there, key)
+            return self._are_same(piece, there, key)
         except (SourceError, TransferError):
             return False  # damage, such as it is: what reads the rows will tell
 
@@ -89,15 +123,17 @@ class SQLiteComparison(Comparison):
         execute = self._snapshot.connection.execute
         return all(execute(each.limit(1)).first() is None for each in statements)
 
-    def _are_same(self, part: Part, there: CatalogTable, key: tuple[str, ...]) -> bool:
+    def _are_same(self, piece: "_Piece", there: CatalogTable, key: tuple[str, ...]) -> bool:
         """As many rows on both sides, and for each of ours one of theirs: ours are all different, so that is all."""
-        rows, other = part.statement.subquery("a"), there.table.alias("b")
+        part = piece.part
+        rows, other = piece.statement().subquery("a"), there.table.alias("b")
         values = {name: rows.c[f"c{number}"] for number, name in enumerate(part.columns)}
         found = [other.c[name] == values[name] for name in key]
         same = [self._identical(values[name], other.c[name]) for name in part.columns]
         equal = sa.exists(sa.select(sa.literal(1)).select_from(other).where(*found, *_together(same)))
-        number = self._count(rows)
-        return number == self._count(there.table) and number == self._count(rows, equal)
+        if self._count(part.statement.subquery()) != self._count(there.table):
+            return False
+        return self._count(rows) == self._count(rows, equal)
 
     def _count(self, rows: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
         statement = sa.select(sa.func.count()).select_from(rows).where(*conditions)
@@ -121,20 +157,36 @@ class SQLiteComparison(Comparison):
         )
 
 
-class _Waiting:
-    """Parts that nobody has taken yet."""
+@dataclass(frozen=True)
+class _Piece:
+    """Some rows of a part, or all of it."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = list(parts)
+    part: Part
+    among: sa.ColumnElement[bool] | None = None
+
+    def statement(self) -> sa.Select[Any]:
+        return self.part.statement if self.among is None else self.part.statement.where(self.among)
+
+
+class _Waiting:
+    """Pieces that nobody has taken yet."""
+
+    def __init__(self, pieces: Sequence[_Piece]) -> None:
+        self._pieces = list(pieces)
         self._lock = Lock()
 
-    def take(self, *, whole: bool = False) -> Part | None:
+    def take(self, *, whole: bool = False) -> _Piece | None:
         with self._lock:
-            fitting = (part for part in self._parts if part.whole or not whole)
-            part = next(fitting, None)
-            if part is not None:
-                self._parts.remove(part)
-            return part
+            fitting = (piece for piece in self._pieces if piece.part.whole or not whole)
+            piece = next(fitting, None)
+            if piece is not None:
+                self._pieces.remove(piece)
+            return piece
+
+    def forget(self, part: Part) -> None:
+        """One piece told of the whole."""
+        with self._lock:
+            self._pieces = [piece for piece in self._pieces if piece.part is not part]
 
 
 @contextmanager
