@@ -395,13 +395,16 @@ def test_values_that_are_equal_are_not_taken_for_the_same(tmp_path, declared, ed
     ],
 )
 @pytest.mark.parametrize("options", ["", "WITHOUT ROWID"])
-def test_keys_that_are_equal_are_not_taken_for_the_same(tmp_path, key, ours, theirs, options):
-    scripts = [
-        f"CREATE TABLE t ({key}, v) {options}; INSERT INTO t VALUES ({value}, 1)" for value in (ours, theirs)
-    ]
-    one, other = (make(tmp_path / f"{n}.db", script) for n, script in enumerate(scripts))
+@pytest.mark.parametrize("moved", [False, True], ids=["", "other rowids"])
+def test_keys_that_are_equal_are_not_taken_for_the_same(tmp_path, key, ours, theirs, options, moved):
+    if moved and options:
+        moved = False  # there are none
+    script = f"CREATE TABLE t ({key}, v) {options}; INSERT INTO t VALUES ({{}}, 1);"
+    others = script + "UPDATE t SET rowid = 7" * moved
+    one, other = make(tmp_path / "1.db", script.format(ours)), make(tmp_path / "2.db", others.format(theirs))
+    alike = make(tmp_path / "3.db", others.format(ours))
     assert compared(one, other) == (frozenset(), set())
-    assert compared(one, one) == ({"t"}, {"t"})
+    assert compared(one, alike) == ({"t"}, {"t"})
 
 
 @pytest.mark.parametrize(
@@ -424,7 +427,45 @@ def test_a_duplicate_behind_an_index_is_no_other_row(tmp_path, behind):
 def test_a_computed_column_finds_no_row(tmp_path):
     script = "CREATE TABLE t (k TEXT, g TEXT AS (lower(k)) UNIQUE); INSERT INTO t (k) VALUES ('a')"
     source, target = (make(tmp_path / name, script) for name in ("source.db", "target.db"))
+    assert compared(source, target) == ({"t"}, {"t"})
+    make(target, "UPDATE t SET rowid = 7")
     assert compared(source, target) == (frozenset(), {"t"})
+
+
+HEAP = "CREATE TABLE t (k TEXT, v); INSERT INTO t VALUES ('a', 1), ('a', 1), ('b', NULL), (NULL, NULL);"
+SWAPPED = """
+UPDATE t SET rowid = 10 * rowid;
+UPDATE t SET rowid = CASE rowid WHEN 20 THEN 3 WHEN 30 THEN 2 ELSE rowid / 10 END;
+"""
+
+
+@pytest.mark.parametrize(
+    ("edit", "held", "same"),
+    [
+        ("", True, True),
+        ("UPDATE t SET rowid = rowid + 10", False, True),
+        ("UPDATE t SET rowid = 10 WHERE rowid = 2", False, True),
+        (SWAPPED, False, True),
+        ("UPDATE t SET v = 1.0 WHERE rowid = 2", False, False),
+        ("UPDATE t SET v = 0 WHERE k IS NULL", False, False),
+        ("DELETE FROM t WHERE rowid = 2", False, False),
+        ("DELETE FROM t WHERE rowid = 2; INSERT INTO t (rowid, k, v) VALUES (2, 'b', NULL)", False, False),
+        ("INSERT INTO t (rowid, k, v) VALUES (-1, 'a', 1)", False, False),
+    ],
+)
+def test_rows_without_a_key_are_found_by_their_rowid(tmp_path, edit, held, same):
+    source, target = make(tmp_path / "source.db", HEAP), make(tmp_path / "target.db", HEAP + edit)
+    assert compared(source, target) == ({"t"} if held else frozenset(), {"t"} if same else set())
+
+
+def test_columns_may_be_named_as_the_rowid_is(tmp_path):
+    scripts = [
+        f"CREATE TABLE t (rowid TEXT, oid, v); INSERT INTO t (_rowid_, rowid, oid, v) VALUES (1, {value}, 1, 2)"
+        for value in ("'a'", "'b'")
+    ]
+    one, other = (make(tmp_path / f"{n}.db", script) for n, script in enumerate(scripts))
+    assert compared(one, one) == ({"t"}, {"t"})
+    assert compared(one, other) == (frozenset(), set())
 
 
 FAMILY = """

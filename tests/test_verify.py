@@ -1132,6 +1132,7 @@ def test_what_was_not_compared_by_choice_is_listed(sealed, cli, reference):
 
 def test_how_a_table_was_compared_is_told(lab):
     panicdb.clone("lab.db", "out.db")
+    change("out.db", "UPDATE log SET rowid = rowid + 1000")
     ways = {each.table: each.how for each in verify().coverage.compared}
     assert (ways["run"], ways["log"]) == ("row by row, by the engine", "by digest")
 
@@ -1168,6 +1169,7 @@ def long(make_db, tmp_path, monkeypatch):
     )
     shutil.copy("lab.db", "out.db")
     panicdb.clone("lab.db", "out.db", existing="replace", seal=True)
+    change("out.db", "UPDATE item SET rowid = -rowid")  # no key and no rowid tells which row is which
 
 
 class Interruption:

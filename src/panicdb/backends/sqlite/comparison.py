@@ -68,13 +68,12 @@ class SQLiteComparison(Comparison):
         ]
 
     def _ranges(self, part: Part, size: int) -> list[sa.ColumnElement[bool] | None]:
-        table = part.entry.table
-        rowid = next((column for column in table.c if column.system or column.info["rowid"]), None)
+        aliases = (column for column in part.entry.table.c if column.info.get("rowid"))
+        rowid = _hidden_rowid(part.entry)
+        rowid = next(aliases, None) if rowid is None else rowid
         if rowid is None or not part.whole or size < CUT_FROM_ROWS:
             return [None]
-        first, last = self._snapshot.connection.execute(
-            sa.select(sa.func.min(rowid), sa.func.max(rowid))
-        ).one()
+        first, last = self._ends(rowid)
         cuts = [first + (last - first) * number // PIECES for number in range(1, PIECES)]
         between = [sa.and_(rowid > low, rowid <= high) for low, high in pairwise(cuts)]
         return [rowid <= cuts[0], *between, rowid > cuts[-1]]
@@ -98,18 +97,39 @@ class SQLiteComparison(Comparison):
             comparison.compare(waiting, unlike, whole=True)
 
     def holds(self, piece: "_Piece") -> bool:
-        """Tell of one piece. Each row is looked up by a unique key; one that is NULL finds nothing."""
+        """Tell of one piece. Each row is looked up by its rowid, or by a unique key; one that is NULL finds nothing."""
         part = piece.part
         there = self._other.catalog.tables.get(part.entry.name)
         if there is None or sorted(there.stored) != list(part.columns):
             return False
         try:
-            key = self._key(part.entry, there)
-            if key is None:
-                return self._are_empty(part.statement, sa.select(there.table))
-            return self._are_same(piece, there, key)
+            if self._count(part.statement.subquery()) != self._count(there.table):
+                return False
+            return self._are_same_by_rowid(piece, there) or self._are_same_by_key(piece, there)
         except (SourceError, TransferError):
             return False  # damage, such as it is: what reads the rows will tell
+
+    def _are_same_by_rowid(self, piece: "_Piece", there: CatalogTable) -> bool:
+        """No column need show the rowid. Copies keep it mostly, and it is found sooner than any key."""
+        here, other = _hidden_rowid(piece.part.entry), _hidden_rowid(there)
+        if here is None or other is None or not piece.part.whole or self._ends(here) != self._ends(other):
+            return False
+        rows, others = piece.statement().add_columns(here.label("r")).subquery("a"), there.table.alias("b")
+        return self._are_same(piece.part, rows, others, [others.c[other.name] == rows.c.r])
+
+    def _ends(self, rowid: sa.ColumnElement[Any]) -> tuple[Any, ...]:
+        return tuple(
+            self._snapshot.connection.execute(sa.select(sa.func.min(rowid), sa.func.max(rowid))).one()
+        )
+
+    def _are_same_by_key(self, piece: "_Piece", there: CatalogTable) -> bool:
+        part = piece.part
+        key = self._key(part.entry, there)
+        if key is None:
+            return self._are_empty(part.statement, sa.select(there.table))
+        rows, others = piece.statement().subquery("a"), there.table.alias("b")
+        found = [others.c[name] == rows.c[f"c{part.columns.index(name)}"] for name in key]
+        return self._are_same(part, rows, others, found)
 
     def _key(self, entry: CatalogTable, there: CatalogTable) -> tuple[str, ...] | None:
         """Choose a key that is unique on our side, and finds rows by an index on the other; rather one without NULL."""
@@ -123,21 +143,22 @@ class SQLiteComparison(Comparison):
         execute = self._snapshot.connection.execute
         return all(execute(each.limit(1)).first() is None for each in statements)
 
-    def _are_same(self, piece: "_Piece", there: CatalogTable, key: tuple[str, ...]) -> bool:
-        """As many rows on both sides, and for each of ours one of theirs: ours are all different, so that is all."""
-        part = piece.part
-        rows, other = piece.statement().subquery("a"), there.table.alias("b")
-        values = {name: rows.c[f"c{number}"] for number, name in enumerate(part.columns)}
-        found = [other.c[name] == values[name] for name in key]
-        same = [self._identical(values[name], other.c[name]) for name in part.columns]
-        equal = sa.exists(sa.select(sa.literal(1)).select_from(other).where(*found, *_together(same)))
-        if self._count(part.statement.subquery()) != self._count(there.table):
-            return False
-        return self._count(rows) == self._count(rows, equal)
+    def _are_same(
+        self,
+        part: Part,
+        rows: sa.FromClause,
+        others: sa.FromClause,
+        found: Sequence[sa.ColumnElement[bool]],
+    ) -> bool:
+        """For each of our rows one of theirs: ours are all found apart, and there are as many, so that is all."""
+        same = [
+            self._identical(rows.c[f"c{number}"], others.c[name]) for number, name in enumerate(part.columns)
+        ]
+        equal = sa.exists(sa.select(sa.literal(1)).select_from(others).where(*found, *_together(same)))
+        return self._are_empty(sa.select(sa.literal(1)).select_from(rows).where(~equal))
 
-    def _count(self, rows: sa.FromClause, *conditions: sa.ColumnElement[bool]) -> int:
-        statement = sa.select(sa.func.count()).select_from(rows).where(*conditions)
-        return int(self._snapshot.connection.scalar(statement) or 0)
+    def _count(self, rows: sa.FromClause) -> int:
+        return int(self._snapshot.connection.scalar(sa.select(sa.func.count()).select_from(rows)) or 0)
 
     def _identical(
         self, ours: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]
@@ -221,6 +242,10 @@ def _together(conditions: Sequence[sa.ColumnElement[bool]]) -> Iterator[sa.Colum
     for start in range(0, len(conditions), COLUMNS_TOGETHER):
         group = conditions[start : start + COLUMNS_TOGETHER]
         yield sa.case((sa.and_(*group), sa.literal(1))).is_not(None)
+
+
+def _hidden_rowid(entry: CatalogTable) -> sa.Column[Any] | None:
+    return next((column for column in entry.table.c if column.system), None)
 
 
 def _may_be_null(entry: CatalogTable, key: tuple[str, ...]) -> bool:
