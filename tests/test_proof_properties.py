@@ -20,7 +20,7 @@ from panicdb.verification import ALL_CHECKS, Status, Verdict
 from seeds import SEED, part_of_campaign
 from strategies import cases, quote
 
-PROVE_CASES = int(os.environ.get("PANICDB_PROVE_PROOFS", "2000"))
+PROVE_CASES = int(os.environ.get("PANICDB_PROVE_PROOFS", "1000"))
 PARTS = 4
 MEMORY = Path("/dev/shm")
 
@@ -328,5 +328,5 @@ def test_random_exports_verify_until_a_value_is_edited(tmp_path, record_property
 @pytest.mark.prove
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_exports_verify_until_a_value_is_edited_in_a_long_campaign(part, tmp_path, record_property):
-    """2,000 exports, each edited."""
+    """1,000 exports, each edited."""
     campaign(f"proofs, {part}", PROVE_CASES // PARTS, tmp_path, record_property, edited=1)

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import panicdb
+from panicdb import digester
 from panicdb.digest import VERSION
 from panicdb.errors import InterruptedRunError, PanicDBError, SourceError, UsageError
 from panicdb.seals import mark
@@ -1170,6 +1171,8 @@ def long(make_db, tmp_path, monkeypatch):
     shutil.copy("lab.db", "out.db")
     panicdb.clone("lab.db", "out.db", existing="replace", seal=True)
     change("out.db", "UPDATE item SET rowid = -rowid")  # no key and no rowid tells which row is which
+    assert os.stat("out.db").st_size > 0.5 * digester.WORTH_A_PROCESS
+    monkeypatch.setattr(digester, "WORTH_A_PROCESS", 0)
 
 
 class Interruption:
@@ -1226,6 +1229,7 @@ def test_a_process_that_never_reads_is_a_check_that_was_not_made(lab, cli, monke
     """Even if what it is asked would not fit into a pipe."""
     change("lab.db", "".join(f"CREATE TABLE t{n} ({'c' * 400}{n});" for n in range(300)))
     panicdb.clone("lab.db", "out.db", seal=True)
+    monkeypatch.setattr(digester, "WORTH_A_PROCESS", 0)
     monkeypatch.setattr(sys, "executable", shutil.which(program) or program)
     for reference in ("lab.db", "out.db.receipt.json"):
         result = cli("verify", reference, "out.db")
@@ -1235,7 +1239,7 @@ def test_a_process_that_never_reads_is_a_check_that_was_not_made(lab, cli, monke
 
 def test_the_process_ends_with_a_parent_that_is_killed(long):
     program = (
-        "import panicdb, sys, threading, time; "
+        "import panicdb, sys, threading, time; from panicdb import digester; digester.WORTH_A_PROCESS = 0; "
         "threading.Thread(target=panicdb.verify, args=('out.db.receipt.json', 'out.db'), daemon=True).start(); "
         "sys.stdin.read()"
     )
@@ -1250,6 +1254,20 @@ def test_the_process_ends_with_a_parent_that_is_killed(long):
     while any(map(alive, running)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_process_and_this_one_say_the_same(lab, monkeypatch):
+    panicdb.clone("lab.db", "out.db", seal=True)
+    reports = []
+    for size in (0, 1 << 40):
+        monkeypatch.setattr(digester, "WORTH_A_PROCESS", size)
+        change("out.db", "UPDATE log SET rowid = rowid + 1000")
+        reports.append(verify())
+        change("out.db", "UPDATE run SET note = 'x' WHERE id = 2")
+        reports.append(verify())
+        reports.append(verify("out.db.receipt.json"))
+        change("out.db", "UPDATE run SET note = NULL WHERE id = 2")
+    assert reports[:3] == reports[3:]
 
 
 # Which rows

@@ -85,6 +85,18 @@ def digest_all(snapshot: Snapshot, monitor: Monitor) -> Mapping[str, TableDigest
     return {entry.name: digest(snapshot, whole_rows(entry), monitor) for entry in snapshot.catalog.ordinary()}
 
 
+def digest_columns(
+    snapshot: Snapshot, tables: Mapping[str, Sequence[str]], monitor: Monitor
+) -> Mapping[str, TableDigest]:
+    """Digest tables by these columns; one that is not there has no digest. Reads only."""
+    there = snapshot.catalog.tables
+    return {
+        name: digest(snapshot, whole_rows(there[name], columns), monitor)
+        for name, columns in tables.items()
+        if name in there
+    }
+
+
 def digest_rows_of(
     snapshot: Snapshot, entry: CatalogTable, statements: Iterable[sa.Select[Any]]
 ) -> TableDigest:

@@ -1,24 +1,28 @@
-"""Digest a database in a process of its own, so that source and target are read at the same time.
+"""Digest a target in a process of its own, so that source and target are read at the same time.
 
-That process reads one request from standard input, a line of JSON, and writes one line of JSON: for each table the
-number of rows and the digest; or the message of an error. It ends with the process that started it.
+A small one is read here, and later: Python alone takes longer to start. The process reads one request from standard
+input, a line of JSON, and writes one line of JSON: for each table the number of rows and the digest; or the message of
+an error. It ends with the process that started it.
 """
 
 import json
 import os
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Any
 
 from panicdb import contents, databases
-from panicdb.backends.base import Place
+from panicdb.backends.base import Place, Snapshot
 from panicdb.digest import TableDigest
 from panicdb.errors import DamagedError, PanicDBError, TransferError
 from panicdb.values import Monitor
 
+WORTH_A_PROCESS = 8 << 20
+"""Bytes: about what is digested while Python starts and imports."""
 SECONDS_BETWEEN_POLLS = 0.05
 _PROGRAM = (
     "import sys, json; request = json.loads(sys.stdin.readline()); sys.path[:] = request['path']; "
@@ -26,7 +30,26 @@ _PROGRAM = (
 )
 
 
-class Digester:
+class Digester(ABC):
+    """What gives digests of a target once they are asked for."""
+
+    @abstractmethod
+    def result(self, monitor: Monitor) -> Mapping[str, TableDigest]:
+        """Return the digests. Raises TransferError, or SourceError, if the target can't be read as it must be."""
+
+
+class _Here(Digester):
+    """Here, when it is asked for."""
+
+    def __init__(self, target: Snapshot, tables: Mapping[str, tuple[str, ...]]) -> None:
+        self._target = target
+        self._tables = tables
+
+    def result(self, monitor: Monitor) -> Mapping[str, TableDigest]:
+        return contents.digest_columns(self._target, self._tables, monitor)
+
+
+class _Elsewhere(Digester):
     """The parent's side of the process."""
 
     def __init__(self, process: subprocess.Popen[str], place: Place) -> None:
@@ -34,7 +57,6 @@ class Digester:
         self._place = place
 
     def result(self, monitor: Monitor) -> Mapping[str, TableDigest]:
-        """Wait for the digests. Raises TransferError if the database can't be read there, DamagedError if it is."""
         while True:
             monitor.poll()
             try:
@@ -54,14 +76,19 @@ class Digester:
 
 
 @contextmanager
-def digesting(place: Place, tables: Mapping[str, tuple[str, ...]], *, timeout: float) -> Iterator[Digester]:
-    """Start to digest tables of a database, by these columns. Reads only.
+def digesting(
+    target: Snapshot, tables: Mapping[str, tuple[str, ...]], *, timeout: float
+) -> Iterator[Digester]:
+    """Begin to digest tables of a target, by these columns. Reads only.
 
     A column that is not there counts as NULL, a table that is not there has no digest. `timeout` bounds waiting for
-    locks, in seconds. Raises TransferError if the process can't be started.
+    locks, in seconds. Raises TransferError if a process can't be started.
     """
+    if target.size() < WORTH_A_PROCESS:
+        yield _Here(target, tables)
+        return
     request = {
-        "location": place.location,
+        "location": target.place.location,
         "tables": tables,
         "timeout": timeout,
         "path": sys.path,
@@ -69,7 +96,7 @@ def digesting(place: Place, tables: Mapping[str, tuple[str, ...]], *, timeout: f
     }
     with _started(request) as process:
         try:
-            yield Digester(process, place)
+            yield _Elsewhere(process, target.place)
         finally:
             process.kill()
 
@@ -106,11 +133,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 def _digest(request: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
     place, monitor = databases.locate(request["location"]), Monitor(poll=_ending_with(request["parent"]))
     with databases.open_source(place, timeout=request["timeout"], monitor=monitor) as snapshot:
-        found = {
-            name: contents.digest(snapshot, contents.whole_rows(tables[name], columns), monitor)
-            for name, columns in request["tables"].items()
-            if name in (tables := snapshot.catalog.tables)
-        }
+        found = contents.digest_columns(snapshot, request["tables"], monitor)
     return {name: (digest.rows, str(digest)) for name, digest in found.items()}
 
 

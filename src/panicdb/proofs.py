@@ -91,7 +91,7 @@ def verify_record(path: str, target: str, terms: Terms, run: Run) -> Report:
     try:
         with databases.open_source(goal, timeout=run.timeout, monitor=run.monitor) as copy:
             expected = verification.expect_record(record, _recorded_graph(copy.catalog, record.seal.links))
-            content = _digest_recorded(record, goal, terms, run)
+            content = _digest_recorded(record, copy, terms, run)
             report = verification.check_target(expected, copy, path, content=content, skip=terms.skip)
             return replace(report, coverage=_cover(copy.catalog, record.seal.columns, content, terms))
     except DamagedError as error:
@@ -214,7 +214,7 @@ def _compare_content(
         # A seal speaks of digests, so they have to be made.
         same = {} if basis.record else _same_by_engine(rows, expected, snapshot, copy)
         left = {name: each for name, each in rows.items() if name not in same}
-        ours, theirs = _digest_both(left, snapshot, copy.place, run)
+        ours, theirs = _digest_both(left, snapshot, copy, run)
         further = contents.whole_rows if terms.contains else None
         located = {
             name: discrepancies.locate(
@@ -243,21 +243,21 @@ def _same_by_engine(
 
 
 def _digest_both(
-    rows: Mapping[str, Rows], snapshot: Snapshot, target: Place, run: Run
+    rows: Mapping[str, Rows], snapshot: Snapshot, copy: Snapshot, run: Run
 ) -> tuple[Mapping[str, TableDigest], Mapping[str, TableDigest]]:
     if not rows:
         return {}, {}
     columns = {name: each.columns for name, each in rows.items()}
-    with digesting(target, columns, timeout=run.timeout) as digester:
+    with digesting(copy, columns, timeout=run.timeout) as digester:
         ours = {name: contents.digest(snapshot, each, run.monitor) for name, each in rows.items()}
         return ours, digester.result(run.monitor)
 
 
-def _digest_recorded(record: Record, target: Place, terms: Terms, run: Run) -> Content:
+def _digest_recorded(record: Record, copy: Snapshot, terms: Terms, run: Run) -> Content:
     if "content" in terms.skip:
         return Content()
     try:
-        with digesting(target, record.seal.columns, timeout=run.timeout) as digester:
+        with digesting(copy, record.seal.columns, timeout=run.timeout) as digester:
             return Content(digester.result(run.monitor))
     except (SourceError, TransferError) as error:
         return Content(failure=error)
@@ -269,12 +269,8 @@ def _as_sealed(
     """A source that was migrated since made us digest other columns of the target than those of the seal."""
     if content.failure is not None or not content.digests:
         return content
-    tables = copy.catalog.tables
-    others = {
-        name: contents.digest(copy, contents.whole_rows(tables[name], sealed), run.monitor)
-        for name, sealed in seal.columns.items()
-        if columns.get(name) != sealed and name in tables
-    }
+    sealed = {name: each for name, each in seal.columns.items() if columns.get(name) != each}
+    others = contents.digest_columns(copy, sealed, run.monitor)
     return replace(content, digests={**content.digests, **others})
 
 
