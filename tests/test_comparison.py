@@ -301,9 +301,9 @@ def campaign(part, number, folder, record):
         finally:
             record("coverage", {f"compared tables {outcome}: {key}": n for (outcome, key), n in seen.items()})
     assert seen.total() >= number
-    for outcome in ("held", "the same, but left to the digest", "different"):
+    for outcome, seldom in (("held", 5), ("the same, but left to the digest", 50), ("different", 5)):
         pairs_of_it = sum(count for (other, _key), count in seen.items() if other == outcome)
-        assert pairs_of_it >= number / 20, f"hardly a pair was {outcome}"
+        assert pairs_of_it >= number / seldom, f"hardly a pair was {outcome}"
 
 
 def test_what_the_engine_holds_to_be_the_same_has_the_same_digest(tmp_path, record_property):

@@ -114,8 +114,12 @@ class SQLiteComparison(Comparison):
         here, other = _hidden_rowid(piece.part.entry), _hidden_rowid(there)
         if here is None or other is None or not piece.part.whole or self._ends(here) != self._ends(other):
             return False
-        rows, others = piece.statement().add_columns(here.label("r")).subquery("a"), there.table.alias("b")
-        return self._are_same(piece.part, rows, others, [others.c[other.name] == rows.c.r])
+        # From the table itself: of as many columns as SQLite allows, one more would be too many.
+        ours, others = piece.part.entry.table, there.table.alias("b")
+        rows = [ours.c[name] for name in piece.part.columns]
+        missing = self._unmatched(piece.part, rows, others, [others.c[other.name] == here])
+        among = sa.true() if piece.among is None else piece.among
+        return self._are_empty(sa.select(sa.literal(1)).select_from(ours).where(among, missing))
 
     def _ends(self, rowid: sa.ColumnElement[Any]) -> tuple[Any, ...]:
         return tuple(
@@ -127,9 +131,11 @@ class SQLiteComparison(Comparison):
         key = self._key(part.entry, there)
         if key is None:
             return self._are_empty(part.statement, sa.select(there.table))
-        rows, others = piece.statement().subquery("a"), there.table.alias("b")
-        found = [others.c[name] == rows.c[f"c{part.columns.index(name)}"] for name in key]
-        return self._are_same(part, rows, others, found)
+        ours, others = piece.statement().subquery("a"), there.table.alias("b")
+        rows = [ours.c[f"c{number}"] for number in range(len(part.columns))]
+        found = [others.c[name] == rows[part.columns.index(name)] for name in key]
+        missing = self._unmatched(part, rows, others, found)
+        return self._are_empty(sa.select(sa.literal(1)).select_from(ours).where(missing))
 
     def _key(self, entry: CatalogTable, there: CatalogTable) -> tuple[str, ...] | None:
         """Choose a key that is unique on our side, and finds rows by an index on the other; rather one without NULL."""
@@ -143,19 +149,16 @@ class SQLiteComparison(Comparison):
         execute = self._snapshot.connection.execute
         return all(execute(each.limit(1)).first() is None for each in statements)
 
-    def _are_same(
+    def _unmatched(
         self,
         part: Part,
-        rows: sa.FromClause,
+        rows: Sequence[sa.ColumnElement[Any]],
         others: sa.FromClause,
         found: Sequence[sa.ColumnElement[bool]],
-    ) -> bool:
-        """For each of our rows one of theirs: ours are all found apart, and there are as many, so that is all."""
-        same = [
-            self._identical(rows.c[f"c{number}"], others.c[name]) for number, name in enumerate(part.columns)
-        ]
-        equal = sa.exists(sa.select(sa.literal(1)).select_from(others).where(*found, *_together(same)))
-        return self._are_empty(sa.select(sa.literal(1)).select_from(rows).where(~equal))
+    ) -> sa.ColumnElement[bool]:
+        """Say that a row of ours has none like it. All of ours are found apart, and there are as many: that is all."""
+        same = [self._identical(row, others.c[name]) for row, name in zip(rows, part.columns, strict=True)]
+        return ~sa.exists(sa.select(sa.literal(1)).select_from(others).where(*found, *_together(same)))
 
     def _count(self, rows: sa.FromClause) -> int:
         return int(self._snapshot.connection.scalar(sa.select(sa.func.count()).select_from(rows)) or 0)
