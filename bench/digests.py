@@ -8,8 +8,10 @@ the digest of each table, per side. Exit code 1 where the sides do not hold the 
 
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from panicdb import contents, databases
+from panicdb.backends.base import Snapshot
 from panicdb.digest import TableDigest
 from panicdb.digester import digesting
 from panicdb.values import Monitor
@@ -20,24 +22,20 @@ MONITOR = Monitor()
 Digests = Mapping[str, TableDigest]
 
 
+def opened(place: str) -> AbstractContextManager[Snapshot]:
+    return databases.open_source(databases.locate(place), timeout=TIMEOUT, monitor=MONITOR)
+
+
 def digest_one(source: str) -> Digests:
-    with databases.open_source(databases.locate(source), timeout=TIMEOUT, monitor=MONITOR) as snapshot:
-        return {
-            entry.name: contents.digest(snapshot, contents.whole_rows(entry), MONITOR)
-            for entry in snapshot.catalog.ordinary()
-        }
+    with opened(source) as snapshot:
+        return contents.digest_all(snapshot, MONITOR)
 
 
 def digest_both(source: str, target: str) -> tuple[Digests, Digests]:
-    with databases.open_source(databases.locate(source), timeout=TIMEOUT, monitor=MONITOR) as snapshot:
-        entries = snapshot.catalog.ordinary()
-        columns = {entry.name: contents.columns_of(entry) for entry in entries}
-        with digesting(databases.locate(target), columns, timeout=TIMEOUT) as other:
-            ours = {
-                entry.name: contents.digest(snapshot, contents.whole_rows(entry), MONITOR)
-                for entry in entries
-            }
-            return ours, other.result(MONITOR)
+    with opened(source) as snapshot, opened(target) as copy:
+        columns = {entry.name: contents.columns_of(entry) for entry in snapshot.catalog.ordinary()}
+        with digesting(copy, columns, timeout=TIMEOUT) as other:
+            return contents.digest_all(snapshot, MONITOR), other.result(MONITOR)
 
 
 def main(files: list[str]) -> int:
