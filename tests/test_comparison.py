@@ -631,6 +631,19 @@ def test_a_writer_that_keeps_the_second_connection_out_changes_no_answer(many):
         writer.execute("ROLLBACK")
 
 
+@pytest.mark.parametrize(("mode", "helped"), [("DELETE", True), ("WAL", False)])
+def test_a_target_that_may_be_written_meanwhile_is_read_by_one_connection(many, monkeypatch, mode, helped):
+    make(many[1], f"PRAGMA journal_mode = {mode}")
+    second, opened_again = comparison.open_snapshot, []
+    monkeypatch.setattr(
+        comparison,
+        "open_snapshot",
+        lambda *given, **more: opened_again.append(given) or second(*given, **more),
+    )
+    assert compared(*many) == (ALIKE, ALIKE)
+    assert bool(opened_again) == helped
+
+
 def test_a_row_that_is_written_meanwhile_is_not_seen(many):
     """In a write-ahead log a second connection would see another moment."""
     make(many[0], "PRAGMA journal_mode = WAL")

@@ -40,8 +40,8 @@ class SQLiteComparison(Comparison):
         self._other = other
 
     def held(self, parts: Sequence[Part]) -> frozenset[str]:
-        """See `Comparison`. A second connection helps where it sees the same moment for sure."""
-        helped = self._snapshot.excludes_writers()
+        """See `Comparison`. A second connection helps where it sees the same moment of both files for sure."""
+        helped = self._snapshot.excludes_writers() and self._other.excludes_writers()
         waiting = _Waiting(self._pieces(parts) if helped else [_Piece(part) for part in parts])
         unlike = list[str]()
         with self._helped(waiting) if helped else nullcontext(list[str]()) as unlike_for_the_other:
