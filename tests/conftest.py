@@ -1,11 +1,11 @@
-"""Fixtures that many tests share: SQLite files made from SQL, and the command line in-process or as a process."""
+"""Fixtures that many tests share: databases made from SQL, and the command line in-process or as a process."""
 
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 import matrix
 import seeds
+import servers
 from panicdb.cli import panicdb
 from panicdb.demonstration import make_source
 from panicdb.values import Monitor
@@ -26,6 +27,10 @@ def pytest_configure() -> None:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     seeds.use_seed()
+    try:
+        servers.choose()
+    except servers.ServerError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,8 +56,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = chosen
 
 
-def pytest_report_header() -> str:
-    return f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}, PANICDB_SEED {seeds.SEED}"
+def pytest_report_header() -> list[str]:
+    engines = [f"SQLite {sqlite3.sqlite_version}", f"Python {sys.version.split()[0]}"]
+    used = [servers.described(name) for name in servers.choose()]
+    return [", ".join((*engines, f"PANICDB_SEED {seeds.SEED}")), f"PostgreSQL: {', '.join(used)}"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what needs a PostgreSQL server once on each that is there: on the second one only what is quick, or proof."""
+    if "postgres" in metafunc.fixturenames:
+        first, *others = servers.choose()
+        marks = [] if metafunc.definition.get_closest_marker("quick") else [pytest.mark.prove]
+        parameters = [first, *(pytest.param(name, marks=marks) for name in others)]
+        metafunc.parametrize("postgres", parameters, indirect=True, scope="session")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -94,6 +110,30 @@ def make_db(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pool() -> Iterator[servers.Pool]:
+    """Give the PostgreSQL servers of this process; each starts when it is first asked for and ends with the session."""
+    started = servers.Pool()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(pool: servers.Pool, request: pytest.FixtureRequest) -> servers.Server:
+    """Give a running PostgreSQL server; what asks for it runs once on each server that is there."""
+    return pool.get(request.param)
+
+
+@pytest.fixture
+def make_pg(postgres: servers.Server) -> Iterator[Callable[..., str]]:
+    """Make a PostgreSQL database from a script and give its address.
+
+    After the test, whatever databases and roles came during it are dropped.
+    """
+    with postgres.tidying():
+        yield postgres.create
 
 
 @pytest.fixture
