@@ -7,7 +7,6 @@ whether its links add anything at all, and only then one recursive query walks t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -131,7 +130,7 @@ class _Builder:
     def discard(self) -> None:
         for keys in (self._keys, self._blocked):
             for name in keys.tables():
-                keys[name].drop(self._connection)
+                self._snapshot.drop_keys(keys[name])
 
     # Walking
 
@@ -231,10 +230,10 @@ class _Builder:
         found = False
         for name in fresh.tables():
             blocked = self._blocked.ensure(self._catalog.tables[name])
-            found = self._insert(blocked, sa.select(fresh[name])) > 0 or found
+            found = self._snapshot.add_keys(blocked, sa.select(fresh[name])) > 0 or found
         self._refuse_dropped_roots(fresh)
         for name in fresh.tables():
-            fresh[name].drop(self._connection)
+            self._snapshot.drop_keys(fresh[name])
         return found
 
     def _leaving_links(self) -> list[tuple[int, Link]]:
@@ -251,13 +250,7 @@ class _Builder:
         found = identity(self._catalog.tables[link.child], rows.child)
         columns = [*found, sa.literal(OWNED), sa.literal(number)]
         chosen = sa.select(*columns).select_from(rows.source).where(*rows.conditions)
-        self._insert(target, chosen)
-
-    def _insert(self, keys: sa.Table, chosen: sa.Select[Any]) -> int:
-        names = [column.name for column in keys.c]
-        return int(
-            self._connection.execute(self._snapshot.insert_new(keys).from_select(names, chosen)).rowcount
-        )
+        self._snapshot.add_keys(target, chosen)
 
     def _refuse_dropped_roots(self, fresh: KeySet) -> None:
         name = self._root.name
@@ -286,7 +279,7 @@ class _Builder:
                 )
             keys = self._keys.ensure(entry)
             columns = [*identity(entry, entry.table), sa.literal(SUPPORT), sa.literal(WHOLE)]
-            self._insert(keys, sa.select(*columns))
+            self._snapshot.add_keys(keys, sa.select(*columns))
             self._check_budget(entry.name)
 
     # Rules 3 to 6: what may not be

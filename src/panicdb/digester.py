@@ -84,7 +84,7 @@ def digesting(
     A column that is not there counts as NULL, a table that is not there has no digest. `timeout` bounds waiting for
     locks, in seconds. Raises TransferError if a process can't be started.
     """
-    if target.size() < WORTH_A_PROCESS:
+    if not target.can_be_opened_again() or target.size() < WORTH_A_PROCESS:
         yield _Here(target, tables)
         return
     request = {

@@ -54,7 +54,7 @@ class Plan:
     revisions: Mapping[str, tuple[str, ...]]
     route: Route
     method: str
-    """How rows travel: `attach`."""
+    """How rows travel: `attach`, `copy`."""
     tables: tuple[TablePlan, ...]
     """Tables with rows to copy, parents first as far as there is an order."""
     empty: Mapping[str, int]
@@ -94,7 +94,7 @@ def plan_subset(snapshot: Snapshot, closure: Closure, route: Route, *, measure: 
         selection=closure.selection,
         revisions=stamped_revisions(snapshot.catalog, route.stamped),
         route=route,
-        method="attach",
+        method=snapshot.method,
         tables=moving,
         empty={entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names},
         policies={str(link): str(policy) for link, policy in closure.graph.policies.items()},
@@ -120,7 +120,7 @@ def plan_whole(snapshot: Snapshot, graph: Graph, route: Route, violations: Viola
         selection=None,
         revisions=stamped_revisions(snapshot.catalog, route.stamped),
         route=route,
-        method="attach",
+        method=snapshot.method,
         tables=tuple(
             TablePlan(
                 name,

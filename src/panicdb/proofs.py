@@ -67,6 +67,7 @@ def verify_source(
 ) -> Report:
     """Compare a target with its source; with a sealed receipt, both with that, too. Reads only."""
     origin, goal = databases.locate(source), databases.locate(target)
+    runs.require_one_engine(origin, goal)
     basis = _find_basis(goal, selection, receipt)
     if terms.contains and basis.whole:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -38,15 +39,18 @@ class References:
     keys: KeySet
 
     def rows(self, number: int, link: Link, lacking: Lacking, *, support_only: bool = False) -> Rows:
-        """Select the rows whose reference over `link` is complete (MATCH SIMPLE) and lacks its goal."""
+        """Select the rows whose reference over `link` is complete and lacks its goal.
+
+        Of the source, references that MATCH FULL forbids lack it, too.
+        """
         entry = self.snapshot.catalog.tables[link.child]
         keys, child = self.keys[link.child].alias("k"), entry.table.alias("c")
-        conditions: list[Condition] = [child.c[name].is_not(None) for name in link.child_columns]
+        conditions: list[Condition] = []
         if lacking is not Lacking.ANYTHING and link not in self.graph.broken:
             conditions += has_parent(self.snapshot.catalog.tables[link.parent], link, number, keys)
         absent = self._absent(link, child, lacking)
-        if absent is not None:
-            conditions.append(absent)
+        leading = sa.and_(_is_complete(link, child), *([] if absent is None else [absent]))
+        conditions.append(sa.or_(leading, *(_mixed(link, child) if lacking is Lacking.SOURCE else ())))
         if support_only:
             conditions.append(keys.c.owned == SUPPORT)
         return Rows(child, OrderedJoin(keys, child, same_row(entry, child, keys)), tuple(conditions))
@@ -69,10 +73,32 @@ class References:
 
 
 def count_dangling(snapshot: Snapshot, graph: Graph, link: Link) -> int:
-    """Count the rows of a whole table whose reference over `link` leads nowhere (MATCH SIMPLE); an anti-join."""
+    """Count the rows of a whole table whose reference over `link` leads nowhere; an anti-join."""
     child = snapshot.catalog.tables[link.child].table.alias("c")
-    conditions: list[Condition] = [child.c[name].is_not(None) for name in link.child_columns]
+    leading = _is_complete(link, child)
     if link not in graph.broken:
-        conditions.append(~parent_exists(snapshot, link, child, None))
-    statement = sa.select(sa.func.count()).select_from(child).where(*conditions)
+        leading = sa.and_(leading, ~parent_exists(snapshot, link, child, None))
+    statement = sa.select(sa.func.count()).select_from(child).where(sa.or_(leading, *_mixed(link, child)))
     return int(snapshot.connection.scalar(statement) or 0)
+
+
+def _is_complete(link: Link, child: sa.FromClause) -> Condition:
+    """Say that no part of a reference is NULL; else it is none (MATCH SIMPLE)."""
+    return sa.and_(*(child.c[name].is_not(None) for name in link.child_columns))
+
+
+def _mixed(link: Link, child: sa.FromClause) -> tuple[Condition, ...]:
+    """Say that a reference is NULL in part, where MATCH FULL forbids that."""
+    if not link.full:
+        return ()
+    columns = [child.c[name] for name in link.child_columns]
+    some, none = (sa.or_(*(test(column) for column in columns)) for test in (_is_null, _is_not_null))
+    return (sa.and_(some, none),)
+
+
+def _is_null(column: sa.ColumnElement[Any]) -> Condition:
+    return column.is_(None)
+
+
+def _is_not_null(column: sa.ColumnElement[Any]) -> Condition:
+    return column.is_not(None)

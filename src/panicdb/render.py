@@ -374,7 +374,11 @@ def size_text(size: int) -> str:
 
 
 def _route_text(method: str) -> str:
-    names = {"migrations": "built by its migrations", "merge": "the target's own"}
+    names = {
+        "migrations": "built by its migrations",
+        "merge": "the target's own",
+        "given": "the target's own",
+    }
     return names.get(method, "copied from the source's definitions")
 
 

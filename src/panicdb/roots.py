@@ -33,15 +33,14 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
     if selection.ids:
         rows = {row: None for text in selection.ids for row in _find(snapshot, root, text, selection)}
         values = [{f"k{n}": part for n, part in enumerate(row)} | {"owned": 1, "via": ROOT} for row in rows]
-        snapshot.connection.execute(snapshot.insert_new(keys), values)
+        snapshot.add_keys(keys, values)
         return
     columns = [*(entry.table.c[name] for name in entry.identity), sa.literal(1), sa.literal(ROOT)]
     chosen = sa.select(*columns)
     if selection.where is not None:
         chosen = chosen.where(_condition(selection.where))
-    statement = snapshot.insert_new(keys).from_select([column.name for column in keys.c], chosen)
     try:
-        found = snapshot.connection.execute(statement).rowcount
+        found = snapshot.add_keys(keys, chosen)
     except (SourceError, TransferError) as error:
         if selection.where is None:
             raise
@@ -80,7 +79,9 @@ def _find(snapshot: Snapshot, root: Root, text: str, selection: Selection) -> li
 def _find_by_prefix(snapshot: Snapshot, root: Root, column: str, text: str) -> list[tuple[Any, ...]]:
     entry = root.entry
     key = entry.table.c[column]
-    spelled = sa.or_(*(sa.func.substr(key, 1, len(start)) == start for start in _prefixes(text)))
+    spelled = sa.or_(
+        *(sa.func.substr(snapshot.as_text(key), 1, len(start)) == start for start in _prefixes(text))
+    )
     identity = [entry.table.c[name] for name in entry.identity]
     matches = _select(
         snapshot, sa.select(key, *identity).where(spelled).order_by(key).limit(LISTED_MATCHES + 1)

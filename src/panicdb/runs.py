@@ -12,7 +12,7 @@ from panicdb.backends.base import CopyStep, Merging, Place, Snapshot, Staging
 from panicdb.building import Built
 from panicdb.closure import Closure
 from panicdb.digest import TableDigest
-from panicdb.errors import CheckFailedError, RefusedError, check_file_name
+from panicdb.errors import CheckFailedError, RefusedError, TransferError, UsageError, check_file_name
 from panicdb.links import Graph
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, extend_receipt, write_receipt
@@ -79,6 +79,7 @@ class Session:
 def locate(source: str, target: str, run: Run) -> Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
+    require_one_engine(origin, goal)
     named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
     if named is not None:
         check_file_name(named)
@@ -93,8 +94,18 @@ def locate_source(source: str, target: str | None, run: Run) -> tuple[Place, Pla
     if target is None:
         return place, None
     goal = databases.locate(target)
+    require_one_engine(place, goal)
     exists = databases.check_target(goal, place, None, run.existing)
     return place, goal if exists and run.existing == "merge" else None
+
+
+def require_one_engine(one: Place, other: Place) -> None:
+    """Refuse two databases of different engines. Raises UsageError."""
+    if one.backend is not other.backend:
+        raise UsageError(
+            f"{one.shown} is a database of {one.backend.name}, {other.shown} is one of {other.backend.name}",
+            hint="both have to be of the same engine",
+        )
 
 
 def take_closure(snapshot: Snapshot, selection: Selection, run: Run, number: int = 0) -> Closure:
@@ -317,12 +328,18 @@ def _require(
     """Check a draft, read again; of content there is something to compare where `expected` has it."""
     digests = contents.digest_all(draft, monitor) if "content" in checks else {}
     report = verification.check_target(expected, draft, source, content=Content(digests), checks=checks)
-    if not report.ok:
+    if report.findings:
         listed = "; ".join(finding.text for finding in report.findings)
         raise CheckFailedError(
             f"{report.target}: the finished copy is not what was planned, so it was not published: {listed}",
             hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
         )
+    for check in report.checks:
+        if check.status is verification.Status.SKIPPED:
+            raise TransferError(
+                f"the finished copy could not be checked, so it was not published: {check.note}",
+                hint="run this again when what hindered it is gone",
+            )
 
 
 def receipt_beside(target: Place) -> str | None:

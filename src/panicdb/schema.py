@@ -1,5 +1,6 @@
 """Two schemas compared, as values. Nothing here knows an engine, a database or a connection."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,12 +44,14 @@ class Difference:
 
 EXISTENCE = "existence"
 
-_NAMES = frozenset({"name", "constraint names"})
-"""Properties that only name something."""
-_ROWS = ("table ", "column ", "virtual table ")
-"""Kinds of objects that hold rows or parts of them."""
+_NAMES = frozenset({"name", "constraint names", "extension version"})
+"""Properties that only name something; and what the server brings along, which no definition asks for."""
+_ROWS = ("table ", "column ", "virtual table ", "label ")
+"""Kinds of objects that hold rows or parts of them, or that a value can be."""
 _RENAMEABLE = ("index ",)
 """Kinds of objects that do the same under any name."""
+_AT_MOST = re.compile(r"at most (-?\d+): (.*)", re.DOTALL)
+"""See `values.at_most`."""
 _WIDTH = 60
 
 
@@ -69,13 +72,23 @@ def compare(source: Facts, target: Facts) -> tuple[Difference, ...]:
 
 def without_tables(facts: Facts, tables: Iterable[str]) -> Facts:
     """Return the facts without those of some tables, and of what belongs to them."""
-    left_out = {f"table {quote_name(name)}" for name in tables}
+    left_out = {each for name in tables for each in _objects_called(name)}
     gone = {
         name
         for (name, aspect), fact in facts.items()
         if aspect == EXISTENCE and (name in left_out or fact.within in left_out)
     }
     return {key: fact for key, fact in facts.items() if key[0] not in gone}
+
+
+def has_table(facts: Facts, name: str) -> bool:
+    """Tell whether there is a table of this name."""
+    return any((each, EXISTENCE) in facts for each in _objects_called(name))
+
+
+def _objects_called(table: str) -> tuple[str, str]:
+    """The name of a table in another schema is quoted in its parts already."""
+    return f"table {table}", f"table {quote_name(table)}"
 
 
 def _gravest_first(difference: Difference) -> tuple[int, str, str]:
@@ -87,6 +100,9 @@ class _Comparison:
         self._source = source
         self._target = target
         self._known = frozenset[str]().union(*(fact.demands for fact in source.values()))
+        self._bounds: dict[str, int] = {}
+        for what, bound in _bounds(self._known):
+            self._bounds[what] = min(bound, self._bounds.get(what, bound))
 
     def one_sided(self, except_for: Iterable[str]) -> Iterator[Difference]:
         """Yield objects that one side lacks, without those that go with a table."""
@@ -118,9 +134,19 @@ class _Comparison:
     def _severity(self, name: str, aspect: str, target: Fact | None) -> Severity:
         if target is None and aspect == EXISTENCE and name.startswith(_ROWS):
             return Severity.BLOCKING
-        if target is not None and not target.demands <= self._known:
+        if target is not None and not self._meets(target.demands - self._known):
             return Severity.BLOCKING
         return Severity.COSMETIC if aspect in _NAMES else Severity.SEMANTIC
+
+    def _meets(self, demands: frozenset[str]) -> bool:
+        """Tell whether the source keeps within narrower bounds than each of these."""
+        met = [what for what, bound in _bounds(demands) if self._bounds.get(what, bound + 1) <= bound]
+        return len(met) == len(demands)
+
+
+def _bounds(demands: Iterable[str]) -> Iterator[tuple[str, int]]:
+    for match in filter(None, map(_AT_MOST.fullmatch, demands)):
+        yield match[2], int(match[1])
 
 
 def _objects(facts: Facts) -> set[str]:

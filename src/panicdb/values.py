@@ -24,6 +24,8 @@ class Link:
     parent: str
     parent_columns: tuple[str, ...]
     virtual: bool = False
+    full: bool = field(default=False, compare=False)
+    """MATCH FULL: a reference that is NULL in part leads nowhere; else it is none."""
 
     def __str__(self) -> str:
         """Spell the link as `--link` does."""
@@ -193,8 +195,14 @@ class Fact:
     shown: str | None = None
     """How a user sees it, where that is not `value` itself."""
     demands: frozenset[str] = frozenset()
+    """Sentences, or what `at_most` makes, which one of a lower bound meets, too."""
     within: str | None = None
     """Only in the fact `existence`: the object that this one belongs to, and is missing with."""
+
+
+def at_most(bound: int, what: str) -> str:
+    """Spell the demand that something is not more than a number."""
+    return f"at most {bound}: {what}"
 
 
 Facts = Mapping[tuple[str, str], Fact]

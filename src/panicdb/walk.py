@@ -1,6 +1,7 @@
 """Walking links over sets of keys: one query an edge, one recursive query a cycle."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,8 @@ from panicdb.values import CatalogTable, Link
 OWNED, SUPPORT = 1, 0
 
 Condition = sa.ColumnElement[bool]
+_Blanks = Sequence[sa.ColumnElement[Any]]
+"""What stands in the place of each key column of a cycle's tables, in rows of another of them."""
 
 
 class KeySet:
@@ -99,12 +102,13 @@ class Walk:
             self._keys.ensure(self._catalog.tables[name])
         # Each table has places of its own, since types and collations of keys differ from table to table.
         number: dict[str, int] = {}
-        width = 0
+        blanks: list[sa.ColumnElement[Any]] = []
         for name in group:
-            number[name] = width
-            width += len(self._catalog.tables[name].identity)
-        reached = self._seeds(number, width).cte("reached", recursive=True)
-        reached = reached.union(*(self._term(edge, number, width, reached) for edge in edges))
+            number[name] = len(blanks)
+            blanks += [_blank(column) for column in self._key_columns(self._keys[name], name)]
+        reached = self._snapshot.recursive(
+            self._seeds(number, blanks), [partial(self._term, edge, number, blanks) for edge in edges]
+        )
         for name in group:
             size = len(self._catalog.tables[name].identity)
             columns = [
@@ -115,12 +119,12 @@ class Walk:
             known = (reached.c.place == number[name], reached.c.via >= 0)
             self._insert(name, sa.select(*columns).where(*known))
 
-    def _seeds(self, number: Mapping[str, int], width: int) -> sa.Select[Any]:
+    def _seeds(self, number: Mapping[str, int], blanks: _Blanks) -> sa.Select[Any]:
         known = sa.union_all(
             *(
                 sa.select(
                     sa.literal(place).label("place"),
-                    *self._padded(list(self._key_columns(self._keys[name], name)), place, width),
+                    *self._padded(list(self._key_columns(self._keys[name], name)), place, blanks),
                     sa.literal(ROOT).label("via"),
                 )
                 for name, place in number.items()
@@ -128,12 +132,16 @@ class Walk:
         ).subquery("known")
         return sa.select(*known.c)
 
-    def _term(self, edge: Edge, number: Mapping[str, int], width: int, reached: sa.CTE) -> sa.Select[Any]:
+    def _term(
+        self, edge: Edge, number: Mapping[str, int], blanks: _Blanks, reached: sa.FromClause
+    ) -> sa.Select[Any]:
         origin_entry, goal_entry = (
             self._catalog.tables[edge.origin],
             self._catalog.tables[edge.goal],
         )
-        origin, goal = origin_entry.table.alias("origin"), goal_entry.table.alias("goal")
+        columns = edge.link.child_columns if edge.down else edge.link.parent_columns
+        origin = origin_entry.table.alias("origin")
+        goal = self._snapshot.indexed(goal_entry, columns).alias("goal")
         known = self._same_row_exactly(origin_entry, origin, reached, number[edge.origin])
         step = OrderedJoin(reached, origin, known)
         return (
@@ -142,7 +150,7 @@ class Walk:
                 *self._padded(
                     [self._snapshot.exact(column) for column in identity(goal_entry, goal)],
                     number[edge.goal],
-                    width,
+                    blanks,
                 ),
                 sa.literal(edge.number),
             )
@@ -155,8 +163,10 @@ class Walk:
             yield self._snapshot.exact(keys.c[f"k{number}"])
 
     @staticmethod
-    def _padded(columns: list[sa.ColumnElement[Any]], start: int, width: int) -> list[sa.ColumnElement[Any]]:
-        before, after = [sa.null()] * start, [sa.null()] * (width - start - len(columns))
+    def _padded(
+        columns: list[sa.ColumnElement[Any]], start: int, blanks: _Blanks
+    ) -> list[sa.ColumnElement[Any]]:
+        before, after = blanks[:start], blanks[start + len(columns) :]
         return [column.label(f"k{number}") for number, column in enumerate([*before, *columns, *after])]
 
     def _same_row_exactly(
@@ -208,9 +218,12 @@ class Walk:
         return ~key_exists(self._catalog.tables[table], row, keys)
 
     def _insert(self, table: str, statement: sa.Select[Any]) -> None:
-        keys = self._keys.ensure(self._catalog.tables[table])
-        names = [column.name for column in keys.c]
-        self._connection.execute(self._snapshot.insert_new(keys).from_select(names, statement))
+        self._snapshot.add_keys(self._keys.ensure(self._catalog.tables[table]), statement)
+
+
+def _blank(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """NULL, of the column's type where columns have one."""
+    return sa.null() if isinstance(column.type, sa.types.NullType) else sa.cast(sa.null(), column.type)
 
 
 def unique_parent(parent: CatalogTable, link: Link) -> bool:

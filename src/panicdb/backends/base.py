@@ -1,11 +1,9 @@
 """What every engine gives: a read-only snapshot to select from, and a private place to build a target in."""
 
-import hashlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -21,13 +19,12 @@ class Place:
 
     shown: str
     backend: "Backend"
-    location: str
+    location: str = field(repr=False)
+    """It may hold a password."""
 
     def fingerprint(self) -> str:
         """Tell the database from others that are spelled alike, without telling where it is."""
-        return hashlib.blake2b(
-            os.path.realpath(self.location).encode(errors="surrogateescape"), digest_size=8
-        ).hexdigest()
+        return self.backend.fingerprint(self)
 
 
 class OrderedJoin(sa.sql.selectable.Join):
@@ -41,12 +38,19 @@ def _plain_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> 
     return str(compiler.visit_join(element, **options))  # type: ignore[no-untyped-call]
 
 
+Term = Callable[[sa.FromClause], sa.Select[Any]]
+"""One step of a recursive query, from the rows that it is handed."""
+
+
 class Snapshot(ABC):
     """One moment of one database, opened for reading only.
 
     `connection` executes SQLAlchemy statements over the tables of `catalog`; temporary key tables are the only thing it
     writes. Errors of the driver arrive as `PanicDBError`.
     """
+
+    method: ClassVar[str]
+    """How rows travel from one to the other: `attach`, `copy`."""
 
     connection: sa.Connection
     catalog: Catalog
@@ -71,12 +75,31 @@ class Snapshot(ABC):
         """Create a temporary table of keys: k0, k1, ... (the identity), `owned` and `via`."""
 
     @abstractmethod
-    def insert_new(self, table: sa.Table) -> sa.Insert:
-        """Start an INSERT that skips rows whose key is there."""
+    def drop_keys(self, table: sa.Table) -> None:
+        """Drop a table of keys."""
+
+    @abstractmethod
+    def add_keys(self, table: sa.Table, chosen: sa.Select[Any] | Sequence[Mapping[str, Any]]) -> int:
+        """Insert keys that a table of them lacks, by its columns in their order; return how many came."""
+
+    @abstractmethod
+    def indexed(self, entry: CatalogTable, columns: tuple[str, ...]) -> sa.FromClause:
+        """Return the rows of a table for a search by `columns` many times over: these and the identity, at least."""
+
+    @abstractmethod
+    def recursive(self, seeds: sa.Select[Any], terms: Sequence[Term]) -> sa.CTE:
+        """Follow all `terms` from `seeds` to the end: rows of `seeds`, and what the terms make of rows that are there.
+
+        A term gives a SELECT of the columns of `seeds` for the rows of what it is handed.
+        """
 
     @abstractmethod
     def exact(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Strip a column of the collation and conversions that comparing it would bring."""
+
+    @abstractmethod
+    def as_text(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+        """Return a key as text, so that it may be compared with the beginning of one."""
 
     @abstractmethod
     def alike(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
@@ -104,11 +127,11 @@ class Snapshot(ABC):
 
     @abstractmethod
     def sequences(self) -> Mapping[str, int]:
-        """Read where each counter stands, by table."""
+        """Read where each counter stands, by table, or by a name of its own."""
 
     @abstractmethod
-    def highest(self, table: str) -> int:
-        """Return the highest number that a table's counter gave to a row that is there; zero without one."""
+    def counts_on(self, counter: str, stands: int, wanted: int) -> bool:
+        """Tell whether a counter at `stands` is past every number that a row has, and not past `wanted`."""
 
     @abstractmethod
     def check_portable(self) -> None:
@@ -125,6 +148,10 @@ class Snapshot(ABC):
     @abstractmethod
     def excludes_writers(self) -> bool:
         """Tell whether nobody can write to the database as long as this snapshot lasts."""
+
+    @abstractmethod
+    def can_be_opened_again(self) -> bool:
+        """Tell whether another process that opens the same place sees the same moment, if nobody writes meanwhile."""
 
     @abstractmethod
     def size(self) -> int:
@@ -183,12 +210,22 @@ def value_of(step: CopyStep, name: str) -> sa.ColumnElement[Any]:
 class Staging(ABC):
     """A private, invisible place where a target is built, checked and then published."""
 
+    engine: ClassVar[str]
+    keeps_steps: ClassVar[bool]
+    """The guarded child can keep a copy of the draft after each revision that it runs."""
     needed: int = 0
     """About the bytes that the target will take; for messages only."""
 
     @abstractmethod
     def spool(self, source: Place, *, timeout: float) -> AbstractContextManager[Snapshot]:
         """Take a private copy of `source` and give a snapshot of that, shown as the source: which is free again."""
+
+    @abstractmethod
+    def stands(self, snapshot: Snapshot) -> bool:
+        """Tell whether a target that was given has the source's schema already, exactly, and no rows.
+
+        Raises TargetError if it has another one.
+        """
 
     @abstractmethod
     def prepare(self, snapshot: Snapshot) -> None:
@@ -204,7 +241,11 @@ class Staging(ABC):
 
     @abstractmethod
     def path(self) -> str:
-        """Return the whole path of the draft, in `directory()`."""
+        """Return the whole path of the draft, in `directory()`; of a server's draft, of the socket that leads there."""
+
+    def database(self) -> str:
+        """Return what the server calls its draft; nothing for a file."""
+        return ""
 
     @abstractmethod
     def reset(self) -> None:
@@ -316,6 +357,10 @@ class Backend(ABC):
     @abstractmethod
     def place(self, text: str) -> Place:
         """Read an address: a URL of this engine, or a path. Opens nothing."""
+
+    @abstractmethod
+    def fingerprint(self, place: Place) -> str:
+        """Tell a database from others that are spelled alike; opens nothing."""
 
     @abstractmethod
     def open_snapshot(

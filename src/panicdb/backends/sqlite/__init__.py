@@ -1,10 +1,12 @@
 """SQLite: one file, one snapshot, one private directory beside the target."""
 
+import hashlib
 import os
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
 from panicdb.backends.base import Backend, Comparison, Merging, Place, Snapshot, Staging
+from panicdb.backends.delivery import RECEIPT_SUFFIX
 from panicdb.backends.sqlite import comparison, files, merge, publish
 from panicdb.backends.sqlite import snapshot as snapshots
 from panicdb.backends.sqlite.files import is_url
@@ -24,6 +26,11 @@ class SQLiteBackend(Backend):
         shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
         printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
         return Place(printable, self, os.path.join(os.getcwd(), path))
+
+    def fingerprint(self, place: Place) -> str:
+        """See `Backend`: by the file's real path."""
+        path = os.path.realpath(place.location).encode(errors="surrogateescape")
+        return hashlib.blake2b(path, digest_size=8).hexdigest()
 
     def open_snapshot(
         self, place: Place, *, timeout: float, monitor: Monitor
@@ -61,7 +68,7 @@ class SQLiteBackend(Backend):
 
     def receipt_path(self, place: Place) -> str | None:
         """See `Backend`."""
-        return place.location + publish.RECEIPT_SUFFIX
+        return place.location + RECEIPT_SUFFIX
 
 
 SQLITE = SQLiteBackend()

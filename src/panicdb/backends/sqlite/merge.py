@@ -22,7 +22,8 @@ from panicdb.backends.base import (
     rows_of,
     value_of,
 )
-from panicdb.backends.sqlite import exchange, files, load, private, publish
+from panicdb.backends.delivery import RECEIPT_SUFFIX, draft_receipt, publish_receipt
+from panicdb.backends.sqlite import exchange, files, load, private
 from panicdb.backends.sqlite.snapshot import LOCK_RETRY_SECONDS, AttachedSnapshot, SQLiteSnapshot
 from panicdb.backends.sqlite.spool import SpooledSnapshot
 from panicdb.backends.sqlite.virtual import Way, read_virtual_tables
@@ -305,12 +306,14 @@ class SQLiteMerging(Merging):
         """Commit, then exchange the receipt: until then the old one describes what can be rolled back to."""
         if receipt is not None:
             try:
-                publish.draft_receipt(self._directory, receipt)
+                draft_receipt(self._directory, receipt)
             except OSError as error:
                 raise self._explain(error) from error
         self._commit()
         if receipt_path is not None:
-            publish.publish_receipt(self._directory, self._place, receipt_path)
+            publish_receipt(
+                self._directory, self._place.shown, self._place.location + RECEIPT_SUFFIX, receipt_path
+            )
 
     def _commit(self) -> None:
         """A commit that can't be written through may still be found whole by whoever opens the file next."""

@@ -2,20 +2,27 @@
 
 import ctypes
 import errno
-import fcntl
 import os
-import shutil
 import sqlite3
-import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import sqlalchemy as sa
 
+from panicdb.backends import delivery
 from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.delivery import (
+    RECEIPT_SUFFIX,
+    discard_receipt,
+    draft_receipt,
+    publish_receipt,
+    refuse_directory,
+    sync,
+)
 from panicdb.backends.sqlite import files, private
 from panicdb.backends.sqlite import load as loading
 from panicdb.backends.sqlite.exchange import exchange, no_database
@@ -25,15 +32,15 @@ from panicdb.errors import TargetError, TransferError
 from panicdb.values import Existing, Monitor
 
 DATABASE = "target.db"
-RECEIPT = "receipt.json"
-RECEIPT_SUFFIX = ".receipt.json"
-RECEIPT_MARK = '"panicdb_receipt"'
 _RENAME_EXCL = 0x0004
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 class SQLiteStaging(Staging):
     """A database in a private directory on the target's own file system."""
+
+    engine: ClassVar[str] = "sqlite"
+    keeps_steps: ClassVar[bool] = True
 
     def __init__(self, place: Place, directory: str, lock: int, monitor: Monitor) -> None:
         self._place = place
@@ -49,6 +56,11 @@ class SQLiteStaging(Staging):
     def spool(self, source: Place, *, timeout: float) -> AbstractContextManager[Snapshot]:
         """See `Staging`."""
         return open_spooled(source, self, timeout=timeout, monitor=self._monitor)
+
+    def stands(self, snapshot: Snapshot) -> bool:
+        """See `Staging`: a draft is always a new file."""
+        del snapshot
+        return False
 
     def prepare(self, snapshot: Snapshot) -> None:
         """See `Staging`."""
@@ -128,7 +140,7 @@ class SQLiteStaging(Staging):
                 f"{self._place.shown}: the finished database still has {', '.join(left)} files"
             )
         try:
-            _sync(self._path)
+            sync(self._path)
             if receipt is not None:
                 draft_receipt(self._directory, receipt)
             if replace:
@@ -144,7 +156,9 @@ class SQLiteStaging(Staging):
             ) from error
         self._sync_directory()
         if receipt_path is not None:
-            publish_receipt(self._directory, self._place, receipt_path)
+            publish_receipt(
+                self._directory, self._place.shown, self._place.location + RECEIPT_SUFFIX, receipt_path
+            )
 
     def _name(self, receipt_path: str | None) -> None:
         """Another run may have been faster; then the receipt beside the target is that one's."""
@@ -157,7 +171,7 @@ class SQLiteStaging(Staging):
 
     def _sync_directory(self) -> None:
         try:
-            _sync(os.path.dirname(self._place.location))
+            sync(os.path.dirname(self._place.location))
         except OSError as error:
             raise TransferError(
                 f"{self._place.shown}: complete and in its place, but a power failure may take it away again: "
@@ -185,49 +199,6 @@ class SQLiteStaging(Staging):
         return self._source
 
 
-def draft_receipt(directory: str, receipt: str) -> None:
-    """Write the receipt into the private directory, through to the device."""
-    draft = os.path.join(directory, RECEIPT)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as stream:
-        # Keys need not be UTF-8; what stands for their odd bytes becomes an escape that JSON knows.
-        stream.write(receipt.encode("utf-8", "backslashreplace"))
-    _sync(draft)
-
-
-def discard_receipt(path: str) -> None:
-    """A receipt of an earlier target of this name must not outlive it."""
-    if _is_receipt(path):
-        Path(path).unlink(missing_ok=True)
-
-
-def publish_receipt(directory: str, place: Place, receipt_path: str) -> None:
-    """Give the drafted receipt its name, in place of an older one; without a draft the older one goes.
-
-    So does one beside the target, wherever the new one is: it would be taken for the target's.
-    """
-    draft, shown = os.path.join(directory, RECEIPT), place.shown
-    beside = place.location + RECEIPT_SUFFIX
-    try:
-        if os.path.realpath(receipt_path) != os.path.realpath(beside):
-            discard_receipt(beside)
-        if not os.path.lexists(draft):
-            discard_receipt(receipt_path)
-            return
-        try:
-            os.replace(draft, receipt_path)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _replace_across(draft, receipt_path)
-        _sync(os.path.dirname(receipt_path))
-    except OSError as error:
-        raise TransferError(
-            f"{shown}: complete and in its place, but without its receipt: "
-            f"{receipt_path} can't be written: {error.strerror or error}",
-            hint="`panicdb verify` with the same selection checks it without a receipt",
-        ) from error
-
-
 def check_target(place: Place, source: Place, existing: Existing) -> bool:
     """Refuse a target that is the source or can't be made, or one that exists unless `existing` says what to do.
 
@@ -245,49 +216,20 @@ def check_target(place: Place, source: Place, existing: Existing) -> bool:
     else:
         _refuse_sidecars(place)
     parent = path.parent
-    _refuse_directory(parent, place.shown)
+    refuse_directory(parent, place.shown)
     _refuse_name(path.name, parent, place.shown)
     return there
 
 
 def check_receipt_path(receipt_path: str, place: Place) -> None:
     """Refuse to put a receipt where something else lies or belongs."""
-    shown = f"{place.shown}: the receipt"
-    _refuse_directory(Path(receipt_path).parent, shown)
     own = (os.path.realpath(place.location) + suffix for suffix in ("", *files.SIDECARS))
     if os.path.realpath(receipt_path) in own:
-        raise TargetError(f"{shown} can't have a name of the database itself", hint="choose --receipt FILE")
-    try:
-        status = os.lstat(receipt_path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
         raise TargetError(
-            f"{shown} can't be written: {error.strerror}", hint="choose --receipt FILE"
-        ) from error
-    if stat.S_ISREG(status.st_mode) and _is_receipt(receipt_path):
-        return
-    raise TargetError(
-        f"{place.shown}: {receipt_path} exists and is no receipt",
-        hint="move it away, or choose --receipt FILE",
-    )
-
-
-def _is_receipt(path: str) -> bool:
-    try:
-        with Path(path).open(encoding="utf-8", errors="replace") as stream:
-            return RECEIPT_MARK in stream.read(200)
-    except FileNotFoundError:
-        return False
-
-
-def _refuse_directory(directory: Path, shown: str) -> None:
-    if not directory.is_dir():
-        raise TargetError(f"{shown}: there is no directory {str(directory)!r}", hint="create it first")
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise TargetError(
-            f"{shown}: no permission to write into {str(directory)!r}", hint="choose another directory"
+            f"{place.shown}: the receipt can't have a name of the database itself",
+            hint="choose --receipt FILE",
         )
+    delivery.check_receipt_path(receipt_path, place.shown)
 
 
 def _refuse_name(name: str, directory: Path, shown: str) -> None:
@@ -361,29 +303,6 @@ def _refuse_sidecars(place: Place) -> None:
             f"{place.shown}: left-over files would spoil a new database of this name: {', '.join(left)}",
             hint="they belong to a database that is gone: remove them if you do not need them",
         )
-
-
-def _sync(path: str) -> None:
-    """Write a file or directory through to the device; a failed sync is never tried again."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if sys.platform == "darwin":
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-        else:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _replace_across(path: str, goal: str) -> None:
-    """Put a copy of a file on another file system in the place of one there, durable, and for its owner alone."""
-    draft = os.path.join(os.path.dirname(goal), f".{os.path.basename(goal)}.panicdb")
-    Path(draft).unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with Path(path).open("rb") as original, os.fdopen(descriptor, "wb") as stream:
-        shutil.copyfileobj(original, stream)
-    _sync(draft)
-    os.replace(draft, goal)
 
 
 def _link(draft: str, target: str, shown: str) -> None:

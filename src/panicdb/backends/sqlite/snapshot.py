@@ -4,11 +4,11 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
@@ -16,7 +16,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.backends.base import OrderedJoin, Place, Snapshot
+from panicdb.backends.base import OrderedJoin, Place, Snapshot, Term
 from panicdb.backends.sqlite import files, keys
 from panicdb.backends.sqlite.catalog import CatalogReader
 from panicdb.backends.sqlite.facts import read_facts
@@ -52,6 +52,7 @@ def _cross_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> 
 class SQLiteSnapshot(Snapshot):
     """See `Snapshot`. Errors of the driver are translated as they leave SQLAlchemy."""
 
+    method: ClassVar[str] = "attach"
     schema = "main"
 
     def __init__(self, place: Place, raw: sqlite3.Connection, monitor: Monitor, timeout: float) -> None:
@@ -134,9 +135,27 @@ class SQLiteSnapshot(Snapshot):
         """See `Snapshot`: rowid tables get a key table that is sorted by rowid."""
         return keys.create(self.connection, name, entry)
 
-    def insert_new(self, table: sa.Table) -> sa.Insert:
+    def drop_keys(self, table: sa.Table) -> None:
         """See `Snapshot`."""
-        return sa.insert(table).prefix_with("OR IGNORE")
+        table.drop(self.connection)
+
+    def add_keys(self, table: sa.Table, chosen: sa.Select[Any] | Sequence[Mapping[str, Any]]) -> int:
+        """See `Snapshot`."""
+        statement = sa.insert(table).prefix_with("OR IGNORE")
+        if isinstance(chosen, sa.Select):
+            names = [column.name for column in table.c]
+            return int(self.connection.execute(statement.from_select(names, chosen)).rowcount)
+        return int(self.connection.execute(statement, list(chosen)).rowcount)
+
+    def indexed(self, entry: CatalogTable, columns: tuple[str, ...]) -> sa.FromClause:
+        """See `Snapshot`: where there is no index, SQLite makes one for the query."""
+        del columns
+        return entry.table
+
+    def recursive(self, seeds: sa.Select[Any], terms: Sequence[Term]) -> sa.CTE:
+        """See `Snapshot`: SQLite takes as many terms as there are (https://www.sqlite.org/lang_with.html)."""
+        reached = seeds.cte("reached", recursive=True)
+        return reached.union(*(term(reached) for term in terms))
 
     def exact(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """A unary plus takes affinity away (https://www.sqlite.org/datatype3.html, section 4.2)."""
@@ -144,6 +163,10 @@ class SQLiteSnapshot(Snapshot):
             column, operator=operators.custom_op("+"), type_=column.type
         )
         return plus
+
+    def as_text(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[str]:
+        """See `Snapshot`: SQLite takes what it is given."""
+        return column
 
     def alike(self, column: sa.ColumnElement[Any]) -> tuple[sa.ColumnElement[Any], ...]:
         """See `Snapshot`."""
@@ -192,11 +215,11 @@ class SQLiteSnapshot(Snapshot):
         )
         return {name: int(value) for name, value in rows if name in self.catalog.tables}
 
-    def highest(self, table: str) -> int:
-        """See `Snapshot`: counters number rows by their rowid."""
-        entry = self.catalog.tables[table]
-        statement = sa.select(sa.func.max(entry.table.c[entry.identity[0]]))
-        return int(self.connection.scalar(statement) or 0)
+    def counts_on(self, counter: str, stands: int, wanted: int) -> bool:
+        """See `Snapshot`: counters number rows by their rowid, and stand at the last one."""
+        entry = self.catalog.tables[counter]
+        highest = self.connection.scalar(sa.select(sa.func.max(entry.table.c[entry.identity[0]])))
+        return int(highest or 0) <= stands <= wanted
 
     def check_portable(self) -> None:
         """Refuse virtual tables whose content can't be rebuilt."""
@@ -236,6 +259,10 @@ class SQLiteSnapshot(Snapshot):
             return ()
         waiting = "the source is in rollback-journal mode: its writers wait while it is read"
         return (f"{waiting}; with --spool only while it is copied aside",)
+
+    def can_be_opened_again(self) -> bool:
+        """See `Snapshot`: a file is opened by its name."""
+        return True
 
     def size(self) -> int:
         """Return pages in use, in bytes."""

@@ -1,0 +1,141 @@
+"""A database's definitions, by pg_dump: which one fits, how it is run, and its text run on another database."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from panicdb.backends.postgresql.addresses import Address
+from panicdb.errors import RefusedError, SourceError, TransferError, redacted
+from panicdb.values import Monitor
+
+FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+"""Where distributions keep the programs of each major version."""
+VARIABLE = "PANICDB_PG_DUMP"
+SECONDS_BETWEEN_POLLS = 0.05
+_VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
+_META = re.compile(r"^\\(un)?restrict .*$\n?", re.MULTILINE)
+"""What recent releases put around a dump, for psql alone."""
+_EXTENSION_COMMENT = re.compile(r"^COMMENT ON EXTENSION .*? IS '(?:[^']|'')*';$\n?", re.MULTILINE)
+"""It belongs to the extension, and is not for everybody to set."""
+_USER_MAPPING = re.compile(r"^CREATE USER MAPPING FOR .*?;$\n?", re.MULTILINE | re.DOTALL)
+"""It may hold a password, which is nothing to hand on."""
+_NEWER = re.compile(r"^SET transaction_timeout = 0;$\n?", re.MULTILINE)
+"""What older servers than this pg_dump don't know, and nobody needs."""
+_PUBLIC = re.compile(r"^CREATE SCHEMA public;$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What is to be there before rows are loaded, and what after."""
+
+    before: str
+    after: str
+
+
+def dump_definitions(address: Address, version: int, monitor: Monitor) -> Definitions:
+    """Let pg_dump read the definitions of a database whose server has the major `version`. Reads only.
+
+    Raises SourceError if there is no pg_dump of that version or later, TransferError if it fails.
+    """
+    program = find_program(version)
+    return Definitions(*(_dump(program, address, section, monitor) for section in ("pre-data", "post-data")))
+
+
+def find_program(version: int) -> str:
+    """Return the pg_dump whose version fits best: the lowest that is not older than the server. Raises SourceError."""
+    found: dict[int, str] = {}
+    for path in dict.fromkeys(_candidates()):
+        own = _version_of(path)
+        if own is not None and own >= version:
+            found.setdefault(own, path)
+    if found:
+        return found[min(found)]
+    raise SourceError(
+        f"copying the schema needs pg_dump of PostgreSQL {version} or later, and none was found",
+        hint=f"install the client programs of PostgreSQL {version}, or name one in {VARIABLE}; "
+        "or let the application's migrations build the schema (-c)",
+    )
+
+
+def _candidates() -> Iterator[str]:
+    named = os.environ.get(VARIABLE)
+    if named:
+        yield named
+        return
+    on_path = shutil.which("pg_dump")
+    if on_path is not None:
+        yield on_path
+    for pattern in FOLDERS:
+        root, _, rest = pattern.lstrip("/").partition("/")
+        yield from sorted(str(path / "pg_dump") for path in Path("/", root).glob(rest))
+
+
+def _version_of(program: str) -> int | None:
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = _VERSION.search(done.stdout)
+    return None if match is None else int(match[1])
+
+
+def _dump(program: str, address: Address, section: str, monitor: Monitor) -> str:
+    command = [program, "--schema-only", f"--section={section}", "--no-owner", "--no-privileges"]
+    command += ["--no-tablespaces", "--no-subscriptions", "--no-password", "--dbname", _conninfo(address)]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - found above; nothing of the arguments is a secret
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env=_environment(address),
+            process_group=0,  # Ctrl-C is for this process, which then ends that one
+        )
+    except OSError as error:
+        raise TransferError(f"pg_dump can't be started: {error.strerror}") from error
+    try:
+        text, complaints = _communicate(process, monitor)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode != 0:
+        raise _failed(complaints)
+    for pattern in (_META, _EXTENSION_COMMENT, _USER_MAPPING, _NEWER):
+        text = pattern.sub("", text)
+    return _PUBLIC.sub("CREATE SCHEMA IF NOT EXISTS public;", text)
+
+
+def _communicate(process: "subprocess.Popen[str]", monitor: Monitor) -> tuple[str, str]:
+    while True:
+        monitor.poll()
+        try:
+            return process.communicate(timeout=SECONDS_BETWEEN_POLLS)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _failed(complaints: str) -> RefusedError:
+    lines = [line for line in complaints.splitlines() if line.strip()]
+    said = redacted(lines[0].partition("error: ")[2] or lines[0]) if lines else "it said nothing"
+    return SourceError(
+        f"pg_dump could not read the definitions: {said}", hint="the user must be able to read every table"
+    )
+
+
+def _conninfo(address: Address) -> str:
+    """Everything but the password: other users see the arguments of programs."""
+    from psycopg import conninfo  # noqa: PLC0415 - imported with the first of these only
+
+    return conninfo.make_conninfo("", **{k: v for k, v in address.parameters.items() if k != "password"})
+
+
+def _environment(address: Address) -> Mapping[str, str]:
+    password = address.parameters.get("password")
+    own = {} if password is None else {"PGPASSWORD": password}
+    return {**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8", **own}

@@ -1,0 +1,165 @@
+"""Loading a PostgreSQL target: COPY out of the snapshot, piped through, COPY into one transaction."""
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from psycopg import generators
+from psycopg.copy import QueuedLibpqWriter
+from psycopg.waiting import Wait
+
+from panicdb.backends.base import CopyStep, rows_of, value_of
+from panicdb.backends.postgresql import faults
+from panicdb.backends.postgresql.catalog import OnlyTable, Relation
+from panicdb.backends.postgresql.names import quote, spelled
+from panicdb.backends.postgresql.rows import spell
+from panicdb.backends.postgresql.sessions import Session
+from panicdb.backends.postgresql.snapshot import PostgreSQLSnapshot
+from panicdb.errors import PanicDBError, TransferError
+from panicdb.values import CatalogTable, Monitor, Progress
+
+BLOCK = 1 << 18
+"""Bytes that are handed over at once, about."""
+
+_BINARY = frozenset(
+    """
+    bool bytea char date float4 float8 int2 int4 int8 interval json jsonb name numeric oid text time timestamp
+    timestamptz timetz uuid varchar bpchar bit varbit inet cidr macaddr macaddr8 xid8 pg_lsn
+    """.split()  # noqa: SIM905
+)
+"""Types of the server whose binary form holds all that their text holds (tests/test_postgresql_values.py)."""
+
+
+@dataclass(frozen=True)
+class Copying:
+    """How one table's rows travel: what the source is asked, and what the target is told."""
+
+    table: str
+    out: str
+    into: str
+
+
+class Loader:
+    """Copies rows of a snapshot into the open transaction of a target's session."""
+
+    def __init__(
+        self, snapshot: PostgreSQLSnapshot, target: Session, explain: Callable[[BaseException], PanicDBError]
+    ) -> None:
+        self._snapshot = snapshot
+        self._target = target
+        self._explain = explain
+        self._dialect = snapshot.connection.dialect
+        self._done = 0
+        self._kinds = {each.shown: each for each in snapshot.relations}
+        self._same_version = (
+            snapshot.session.info.server_version // 10_000 == target.info.server_version // 10_000
+        )
+
+    def load(self, steps: Sequence[CopyStep], monitor: Monitor, total: int) -> None:
+        """Copy every step. Raises TransferError and its kin."""
+        for step in steps:
+            monitor.gauge = partial(self._progress, step.entry.name, total)
+            monitor.report(monitor.gauge())
+            self._copy(step, monitor)
+        monitor.gauge = None
+
+    def _progress(self, table: str, total: int) -> Progress:
+        return Progress("copying", table, self._done, total)
+
+    def _copy(self, step: CopyStep, monitor: Monitor) -> None:
+        if not step.entry.stored:
+            self._insert_empty(step)
+            return
+        copying = self._plan(step)
+        try:
+            with self._target.cursor() as cursor:
+                writer = QueuedLibpqWriter(cursor)
+                with cursor.copy(copying.into, writer=writer) as into:
+                    for block in self._blocks(copying):
+                        into.write(block)
+                        self._done += len(block)
+                        monitor.tick()
+        except psycopg.Error as error:
+            raise self._refused(error, copying.table) from error
+
+    def _plan(self, step: CopyStep) -> Copying:
+        entry, relation = step.entry, self._kinds[step.entry.name]
+        columns = ", ".join(map(quote, entry.stored))
+        form = "(FORMAT binary)" if self._same_version and _travels_binary(entry) else "(FORMAT text)"
+        table = spelled(entry.table)
+        into = f"COPY {table} ({columns}) FROM STDIN {form}"
+        if step.keys is None and not step.nulls and _is_plain(relation, entry):
+            return Copying(entry.name, f"COPY {table} ({columns}) TO STDOUT {form}", into)
+        chosen = sa.select(*(value_of(step, name) for name in entry.stored)).select_from(rows_of(step))
+        sql = spell(self._snapshot.session, self._dialect, chosen)
+        return Copying(entry.name, f"COPY ({sql}) TO STDOUT {form}", into)
+
+    def _blocks(self, copying: Copying) -> Generator[bytes, None, None]:
+        """Read what the source gives, in blocks; a row is never looked at. Errors come out as the source's."""
+        session = self._snapshot.session
+        try:
+            session.pgconn.send_query(copying.out.encode())
+            _require_copying(session.wait(generators.execute(session.pgconn)))
+            more = True
+            while more:
+                block, more = session.wait(_next_block(session.pgconn))
+                yield block
+        except psycopg.Error as error:
+            raise self._snapshot.explain(error) from error
+
+    def _insert_empty(self, step: CopyStep) -> None:
+        """Rows without a value of their own can only be counted."""
+        table = spelled(step.entry.table)
+        count = self._snapshot.connection.scalar(sa.select(sa.func.count()).select_from(rows_of(step)))
+        try:
+            self._target.execute(
+                f"INSERT INTO {table} SELECT FROM pg_catalog.generate_series(1, %s)", (count,)
+            )
+        except psycopg.Error as error:
+            raise self._refused(error, step.entry.name) from error
+
+    def _refused(self, error: psycopg.Error, table: str) -> PanicDBError:
+        if (error.sqlstate or "")[:2] in ("22", "23"):
+            return TransferError(
+                f"{table}: the target's schema refused a row of the source: {faults.said(error)}",
+                hint="the source holds rows that its own schema forbids, or --link ...=null made one",
+            )
+        return self._explain(error)
+
+
+def _require_copying(results: Sequence["psycopg.pq.abc.PGresult"]) -> None:
+    for result in results:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result)
+
+
+def _next_block(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, tuple[bytes, bool]]:
+    """Collect rows until there is a block of them, or nothing more arrived; tell whether there may be more."""
+    parts: list[bytes] = []
+    size = 0
+    while size < BLOCK:
+        length, row = pgconn.get_copy_data(1)
+        if length > 0:
+            parts.append(bytes(row))
+            size += length
+        elif length == 0:
+            if parts:
+                break
+            while not (yield Wait.R):
+                continue
+            pgconn.consume_input()
+        else:
+            _require_copying((yield from generators.fetch_many(pgconn)))
+            return b"".join(parts), False
+    return b"".join(parts), True
+
+
+def _travels_binary(entry: CatalogTable) -> bool:
+    return all(entry.table.c[name].info["builtin"] in _BINARY for name in entry.stored)
+
+
+def _is_plain(relation: Relation, entry: CatalogTable) -> bool:
+    return relation.kind == "r" and not isinstance(entry.table, OnlyTable)
