@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from panicdb.backends.base import Snapshot, Staging
@@ -10,8 +9,8 @@ from panicdb.errors import HistoryError
 from panicdb.histories import History, Way
 from panicdb.replays import Goal, Order, Replayer, ReplayError
 from panicdb.revisions import Assignment, Route
-from panicdb.schema import EXISTENCE, Difference, Severity, compare, without_tables
-from panicdb.values import Facts, Monitor, Progress, quote_name
+from panicdb.schema import Difference, Severity, compare, has_table, without_tables
+from panicdb.values import Facts, Monitor, Progress
 
 WAYS: Mapping[Way, str] = {
     "environment": "by its env.py",
@@ -27,7 +26,7 @@ class Built:
     """How the target's schema came about."""
 
     method: str
-    """`migrations`, `copy`, or `merge` where nothing was built."""
+    """`migrations`, `copy`, or, where nothing was built: `merge`, `given`."""
     reason: str
     differences: tuple[Difference, ...] = ()
     """What the migrations build otherwise than the source has it (then the schema was copied)."""
@@ -77,6 +76,8 @@ def build_schema(
     Raises HistoryError if only migrations will do and they build something else, WrongDatabaseError if they tried to
     reach another database.
     """
+    if staging.stands(snapshot):
+        return Built("given", "the target has it already", cleared=staging.adopt_schema())
     if route.method == "migrations":
         built = replay(route, snapshot, snapshot.facts(), staging, replayer, monitor)
         if built.method == "migrations":
@@ -164,7 +165,7 @@ def binds(history: History) -> tuple[str, ...]:
 
 
 def _run(attempt: _Attempt, staging: Staging, replayer: Replayer, monitor: Monitor) -> str:
-    goal = Goal(Path(staging.directory()), Path(staging.path()), staging.held())
+    goal = Goal.of(staging)
     protection = ""
     for assignment in attempt.assignments:
         order = Order(assignment.history, assignment.wanted, attempt.way, version_table=assignment.table)
@@ -181,7 +182,7 @@ def _compared(
     put_back = {each.table: each.redundant for each in assignments if each.redundant and each.table in there}
     staging.add_versions(put_back)
     reached = {table: tuple(sorted({*rows, *put_back.get(table, ())})) for table, rows in there.items()}
-    unknown = [table for table in stamped if ("table " + quote_name(table), EXISTENCE) not in live]
+    unknown = [table for table in stamped if not has_table(live, table)]
     differences = (
         *_version_differences({each.table: each.rows for each in assignments}, reached),
         *compare(live, without_tables(facts, unknown)),

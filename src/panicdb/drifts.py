@@ -1,8 +1,8 @@
 """Drift: the live schema beside what its own migrations build; and which revision builds it, where none is known."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 from panicdb import building
 from panicdb.backends.base import Snapshot, Staging
@@ -122,9 +122,10 @@ def infer(histories: Sequence[History], live: Live, staging: Staging, monitor: M
         for database in (
             map(history.bound_to, building.binds(history)) if building.binds(history) else (history,)
         ):
-            steps, failure = _climb(database, live.snapshot, staging, monitor)
-            tried += len(steps)
-            candidates += _equal(history, steps, wanted, staging)
+            climb = _climb if staging.keeps_steps else _climb_by_turns
+            points, failure = climb(database, live.snapshot, wanted, staging, monitor)
+            tried += len(points)
+            candidates += [Candidate(history.name, point.revisions) for point in points if point.same]
             failures += [] if failure is None else [f"{history.name}: {failure}"]
     if not tried:
         raise _not_comparable(
@@ -133,10 +134,29 @@ def infer(histories: Sequence[History], live: Live, staging: Staging, monitor: M
     return Inference(live.shown, tried, tuple(dict.fromkeys(candidates)), tuple(failures))
 
 
+@dataclass(frozen=True)
+class _Point:
+    """The version rows that a revision left, and whether its schema is the live one."""
+
+    revisions: tuple[str, ...]
+    same: bool
+
+
+_Climbed = tuple[list[_Point], str | None]
+"""The points that were reached, and why there are no more."""
+
+
 def _climb(
+    history: History, snapshot: Snapshot, wanted: Facts, staging: Staging, monitor: Monitor
+) -> _Climbed:
+    """Run all revisions in one process, in the way that gets farthest, and compare the copies that it keeps."""
+    steps, failure = _run_steps(history, snapshot, staging, monitor)
+    return [_compared(staging, wanted, str(step.path)) for step in steps], failure
+
+
+def _run_steps(
     history: History, snapshot: Snapshot, staging: Staging, monitor: Monitor
 ) -> tuple[tuple[Step, ...], str | None]:
-    """Run all revisions, in the way that gets farthest; the copies that were made, and why there are no more."""
     monitor.report(Progress("running migrations"))
     farthest: ReplayError | None = None
     for way in history.recipe.ways:
@@ -144,7 +164,7 @@ def _climb(
             continue
         staging.reset()
         staging.prepare(snapshot)
-        goal = Goal(Path(staging.directory()), Path(staging.path()), staging.held())
+        goal = Goal.of(staging)
         try:
             return Replayer().replay(Order(history, (), way, steps=True), goal, monitor).steps, None
         except ReplayError as error:
@@ -154,10 +174,41 @@ def _climb(
     return (), "it can't be run" if farthest is None else farthest.message
 
 
-def _equal(history: History, steps: Sequence[Step], live: Facts, staging: Staging) -> Iterator[Candidate]:
-    for step in steps:
-        with staging.open(str(step.path)) as built:
-            there = version_tables(built.catalog)
-            rows = tuple(row for table in there for row in built.catalog.revisions.get(table, ()))
-            if not compare_facts(live, without_tables(built.facts(), there)):
-                yield Candidate(history.name, rows)
+def _climb_by_turns(
+    history: History, snapshot: Snapshot, wanted: Facts, staging: Staging, monitor: Monitor
+) -> _Climbed:
+    """Run one revision after the other, in the way that gets farthest, and compare the draft after each."""
+    farthest: _Climbed = ([], "it can't be run")
+    monitor.report(Progress("running migrations"))
+    for way in history.recipe.ways:
+        if way == "command":  # it goes where it likes
+            continue
+        staging.reset()
+        staging.prepare(snapshot)
+        points, failure = _take_turns(history, way, wanted, staging, monitor)
+        if failure is None:
+            return points, None
+        if len(points) > len(farthest[0]) or not farthest[0]:
+            farthest = (points, failure)
+    return farthest
+
+
+def _take_turns(history: History, way: Way, wanted: Facts, staging: Staging, monitor: Monitor) -> _Climbed:
+    before = {revision: history.ancestors(revision) for revision in history.scripts}
+    points: list[_Point] = []
+    for revision in TopologicalSorter(before).static_order():
+        if revision not in history.scripts:
+            continue
+        try:
+            Replayer().replay(Order(history, (revision,), way), Goal.of(staging), monitor)
+        except ReplayError as error:
+            return points, error.message
+        points.append(_compared(staging, wanted, None))
+    return points, None
+
+
+def _compared(staging: Staging, wanted: Facts, path: str | None) -> _Point:
+    with staging.open(path) as built:
+        there = version_tables(built.catalog)
+        rows = tuple(row for table in there for row in built.catalog.revisions.get(table, ()))
+        return _Point(rows, not compare_facts(wanted, without_tables(built.facts(), there)))
