@@ -45,11 +45,34 @@ databases
 guarded.child
 guarded.history
 guarded.command guarded.engines
+guarded.drafts
+guarded.files
 guarded.guard guarded.landlock
 guarded.clients guarded.drivers guarded.environment
+guarded.aims guarded.targets
 guarded
 backends
 backends.pairing
+backends.postgresql
+backends.postgresql.publish
+backends.postgresql.load backends.postgresql.structure
+backends.postgresql.snapshot
+backends.postgresql.health backends.postgresql.keys backends.postgresql.rows backends.postgresql.sequences
+backends.postgresql.catalog backends.postgresql.commits backends.postgresql.databases
+backends.postgresql.definitions backends.postgresql.emptiness backends.postgresql.privileges
+backends.postgresql.sessions
+backends.postgresql.faults
+backends.postgresql.addresses
+backends.postgresql.facts
+backends.postgresql.domains
+backends.postgresql.constraints backends.postgresql.kinds
+backends.postgresql.relations
+backends.postgresql.things
+backends.postgresql.names
+backends.postgresql.expressions backends.postgresql.records backends.postgresql.demands
+backends.postgresql.relay
+backends.postgresql.tunnel
+backends.postgresql.messages backends.postgresql.pumps
 backends.sqlite
 backends.sqlite.merge backends.sqlite.comparison
 backends.sqlite.publish
@@ -59,6 +82,7 @@ backends.sqlite.snapshot
 backends.sqlite.facts
 backends.sqlite.catalog backends.sqlite.keys backends.sqlite.virtual backends.sqlite.files
 backends.sqlite.ddl
+backends.delivery
 backends.base
 digest
 values errors
