@@ -64,12 +64,12 @@ backends.postgresql.sessions
 backends.postgresql.faults
 backends.postgresql.addresses
 backends.postgresql.facts
-backends.postgresql.domains
-backends.postgresql.constraints backends.postgresql.kinds
-backends.postgresql.relations
-backends.postgresql.things
+backends.postgresql.facts.domains
+backends.postgresql.facts.constraints backends.postgresql.facts.kinds
+backends.postgresql.facts.relations
+backends.postgresql.facts.things
 backends.postgresql.names
-backends.postgresql.expressions backends.postgresql.records backends.postgresql.demands
+backends.postgresql.facts.expressions backends.postgresql.facts.records backends.postgresql.facts.demands
 backends.postgresql.relay
 backends.postgresql.tunnel
 backends.postgresql.messages backends.postgresql.pumps

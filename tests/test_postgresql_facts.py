@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.pool import StaticPool
 
-from panicdb.backends.postgresql import expressions
-from panicdb.backends.postgresql.demands import type_demands
-from panicdb.backends.postgresql.facts import read_facts
+from panicdb.backends.postgresql.facts import expressions, read_facts
+from panicdb.backends.postgresql.facts.demands import type_demands
 from panicdb.schema import Severity, compare, without_tables
 from panicdb.values import Fact
 from postgresql_drift_kinds import BASE, DRIFTS, ODD, RICH

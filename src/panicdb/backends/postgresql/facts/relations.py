@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from panicdb.backends.postgresql import expressions
-from panicdb.backends.postgresql.demands import type_demands
-from panicdb.backends.postgresql.records import Record, Records, users
-from panicdb.backends.postgresql.things import Thing, fact, label, listed, thing, unusual
+from panicdb.backends.postgresql.facts import expressions
+from panicdb.backends.postgresql.facts.demands import type_demands
+from panicdb.backends.postgresql.facts.records import Record, Records, users
+from panicdb.backends.postgresql.facts.things import Thing, fact, label, listed, thing, unusual
 from panicdb.values import Fact, quote_name
 
 BARE_VIEWS_SINCE = 16

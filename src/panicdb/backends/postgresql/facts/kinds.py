@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from panicdb.backends.postgresql import expressions
-from panicdb.backends.postgresql.records import FIRST_OF_USERS, Record, Records, own, users
-from panicdb.backends.postgresql.relations import Relation, Relations, options
-from panicdb.backends.postgresql.things import Thing, fact, label, listed, thing
+from panicdb.backends.postgresql.facts import expressions
+from panicdb.backends.postgresql.facts.records import FIRST_OF_USERS, Record, Records, own, users
+from panicdb.backends.postgresql.facts.relations import Relation, Relations, options
+from panicdb.backends.postgresql.facts.things import Thing, fact, label, listed, thing
 from panicdb.values import Fact, quote_name
 
 Spelling = Callable[[str], str]

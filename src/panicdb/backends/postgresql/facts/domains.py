@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from panicdb.backends.postgresql import expressions
-from panicdb.backends.postgresql.constraints import validity, validity_demands
-from panicdb.backends.postgresql.records import Record, Records, own, users
-from panicdb.backends.postgresql.relations import Relations, collated
-from panicdb.backends.postgresql.things import Thing, fact, flag, label, thing
+from panicdb.backends.postgresql.facts import expressions
+from panicdb.backends.postgresql.facts.constraints import validity, validity_demands
+from panicdb.backends.postgresql.facts.records import Record, Records, own, users
+from panicdb.backends.postgresql.facts.relations import Relations, collated
+from panicdb.backends.postgresql.facts.things import Thing, fact, flag, label, thing
 from panicdb.values import Fact, quote_name
 
 _TYPES = f"""

@@ -9,12 +9,12 @@ from itertools import chain
 
 import sqlalchemy as sa
 
-from panicdb.backends.postgresql.constraints import read_constraints
-from panicdb.backends.postgresql.domains import Sequences, read_types
-from panicdb.backends.postgresql.kinds import read_kinds
-from panicdb.backends.postgresql.records import Records
-from panicdb.backends.postgresql.relations import Relations
-from panicdb.backends.postgresql.things import numbered
+from panicdb.backends.postgresql.facts.constraints import read_constraints
+from panicdb.backends.postgresql.facts.domains import Sequences, read_types
+from panicdb.backends.postgresql.facts.kinds import read_kinds
+from panicdb.backends.postgresql.facts.records import Records
+from panicdb.backends.postgresql.facts.relations import Relations
+from panicdb.backends.postgresql.facts.things import numbered
 from panicdb.values import Facts
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from panicdb.backends.postgresql import expressions
-from panicdb.backends.postgresql.expressions import Group, Node, Token
-from panicdb.backends.postgresql.records import Record, Records, users
-from panicdb.backends.postgresql.relations import Relation, Relations
-from panicdb.backends.postgresql.things import Thing, columns, fact, flag, label, listed, thing, unusual
+from panicdb.backends.postgresql.facts import expressions
+from panicdb.backends.postgresql.facts.expressions import Group, Node, Token
+from panicdb.backends.postgresql.facts.records import Record, Records, users
+from panicdb.backends.postgresql.facts.relations import Relation, Relations
+from panicdb.backends.postgresql.facts.things import Thing, columns, fact, flag, label, listed, thing, unusual
 from panicdb.values import Fact, quote_name
 
 ENFORCEMENT_SINCE = 18
