@@ -72,7 +72,7 @@ backends.postgresql.names
 backends.postgresql.facts.expressions backends.postgresql.facts.records backends.postgresql.facts.demands
 backends.postgresql.relay
 backends.postgresql.tunnel
-backends.postgresql.messages backends.postgresql.pumps
+backends.postgresql.messages backends.postgresql.pumps backends.postgresql.trespass
 backends.sqlite
 backends.sqlite.merge backends.sqlite.comparison
 backends.sqlite.publish
