@@ -71,8 +71,8 @@ backends.postgresql.facts.things
 backends.postgresql.names
 backends.postgresql.facts.expressions backends.postgresql.facts.records backends.postgresql.facts.demands
 backends.postgresql.relay
-backends.postgresql.tunnel
-backends.postgresql.messages backends.postgresql.pumps backends.postgresql.trespass
+backends.postgresql.relay.tunnel
+backends.postgresql.relay.messages backends.postgresql.relay.pumps backends.postgresql.relay.trespass
 backends.sqlite
 backends.sqlite.merge backends.sqlite.comparison
 backends.sqlite.publish

@@ -64,6 +64,8 @@ class PanicDBError(Exception):
     """The base of every error that panicdb raises on purpose."""
 
     exit_code: int = 4
+    said: str | None = None
+    """What the engine itself said, if it said no value of a row."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = redacted(message)

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from panicdb.backends.base import Staging
 from panicdb.errors import HistoryError, PanicDBError, WrongDatabaseError
 from panicdb.guarded import child
-from panicdb.guarded.environment import address_of, redirected, scrubbed
+from panicdb.guarded.environment import redirected, scrubbed
+from panicdb.guarded.targets import FILE, Target
 from panicdb.histories import History, Way
 from panicdb.values import Monitor
 
@@ -38,17 +40,35 @@ class ReplayError(PanicDBError):
 
 @dataclass(frozen=True)
 class Goal:
-    """The database that a history is run on: a SQLite file in a private directory, both by their whole paths."""
+    """The database that a history is run on: a file in a private directory, or one of a server, behind a socket there.
+
+    Directory and path are whole.
+    """
 
     directory: Path
     path: Path
+    """Of the file, or of the socket."""
     held: tuple[int, ...] = ()
     """Descriptors that the child keeps open, such as a lock."""
+    engine: str = FILE
+    database: str = ""
+    """What the server calls it."""
+
+    @classmethod
+    def of(cls, staging: Staging) -> "Goal":
+        """Return the draft of a staging place."""
+        return cls(
+            Path(staging.directory()),
+            Path(staging.path()),
+            staging.held(),
+            staging.engine,
+            staging.database(),
+        )
 
     @property
-    def url(self) -> str:
-        """The target's address."""
-        return address_of(str(self.path))
+    def target(self) -> Target:
+        """The same, as the child has it."""
+        return Target(self.engine, str(self.path), self.database)
 
 
 @dataclass(frozen=True)
@@ -242,20 +262,24 @@ def replay(history: History, revisions: tuple[str, ...], path: Path, monitor: Mo
 
 
 def _request(order: Order, goal: Goal) -> dict[str, Any]:
-    """Spell an order for the child; see `panicdb.guarded.history`."""
+    """Spell an order for the child; see `panicdb.guarded.history`. Raises ValueError for steps of no file."""
+    if order.steps and goal.engine != FILE:
+        raise ValueError("steps are copies of a file: run the revisions of a server's draft one by one")
     history, recipe = order.history, order.history.recipe
     config = history.config
-    path = str(goal.path)
-    filled = {"url": goal.url, "path": path, "directory": str(goal.directory)}
-    filled |= {"async_url": address_of(path, asynchronous=True), "revision": " ".join(order.revisions)}
+    path, url = str(goal.path), goal.target.address()
+    filled = {"url": url, "path": path, "directory": str(goal.directory)}
+    filled |= {"async_url": goal.target.address(asynchronous=True), "revision": " ".join(order.revisions)}
     variables = {name: _fill(text, filled) for name, text in recipe.environment.items()}
     return {
         "directory": str(goal.directory),
+        "engine": goal.engine,
         "path": path,
-        "url": goal.url,
+        "database": goal.database,
+        "url": url,
         "cwd": str(config.cwd if config else goal.directory),
         "landlock": order.landlock,
-        "environment": {**dict(redirected(os.environ, path, recipe.bind)), **variables},
+        "environment": {**dict(redirected(os.environ, goal.target, recipe.bind)), **variables},
         "way": order.way,
         "steps": order.steps,
         "revisions": list(order.revisions),
@@ -328,6 +352,8 @@ def _clear(goal: Goal) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+    if goal.engine != FILE:
+        return
     log, index = (goal.path.with_name(goal.path.name + end) for end in ("-wal", "-shm"))
     if log.exists() and not log.stat().st_size:
         log.unlink()

@@ -40,12 +40,13 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
     if selection.where is not None:
         chosen = chosen.where(_condition(selection.where))
     try:
-        found = snapshot.add_keys(keys, chosen)
+        with snapshot.naming_as_users_do():
+            found = snapshot.add_keys(keys, chosen)
     except (SourceError, TransferError) as error:
         if selection.where is None:
             raise
         raise SelectionError(
-            f"--where can't be evaluated: {' '.join(str(error.__cause__).split())}",
+            f"--where can't be evaluated: {' '.join((error.said or str(error.__cause__)).split())}",
             hint=f"give one SQL condition over the columns of {entry.name}",
         ) from error
     if not found:

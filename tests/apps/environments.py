@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-APPLICATIONS = ("mlflow", "optuna", "prefect")
+APPLICATIONS = ("mlflow", "optuna", "prefect", "drivers")
 INSTALL_SECONDS = 900
 STAMP = "requirements.sha256"
 

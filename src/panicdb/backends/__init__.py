@@ -19,7 +19,7 @@ def backend_for(text: str) -> Backend:
     scheme = text.partition(":")[0]
     raise UsageError(
         f"panicdb reads and writes SQLite and PostgreSQL, found an address of {scheme!r}",
-        hint="a path, sqlite:///PATH, or postgresql://USER@HOST/DATABASE",
+        hint="a path, sqlite:///PATH, or postgresql://HOST/DATABASE",
     )
 
 

@@ -42,6 +42,7 @@ def main() -> None:
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     load_siblings()
     from panicdb_guarded.guard import Guard  # noqa: PLC0415
+    from panicdb_guarded.targets import Target  # noqa: PLC0415
 
     guard = Guard()
     guard.install()
@@ -49,8 +50,8 @@ def main() -> None:
     sys.dont_write_bytecode = True  # what is imported from here on is the application's
     channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     request = _receive(channel)
-    directory = request["directory"]
-    guard.aim(request["path"], os.path.join(directory, VIOLATIONS))
+    directory, target = request["directory"], Target(request["engine"], request["path"], request["database"])
+    guard.aim(target, os.path.join(directory, VIOLATIONS))
     _settle(directory, request["environment"])
     reply = os.open(
         os.path.join(directory, REPLY), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
@@ -59,10 +60,10 @@ def main() -> None:
     threading.Thread(target=_die_with_parent, args=(channel, request["token"]), daemon=True).start()
     shake_hands(directory, request["token"])
     process = os.getpid()
-    answer = {"protection": protection, **_work(guard, request)}
+    answer = {"protection": protection, **_work(guard, request, target)}
     if os.getpid() == process:  # else this is a copy that the application made of it
         os.write(reply, json.dumps(answer).encode())
-    _end(request["path"])
+    _end(request["path"] if target.is_file else None)
 
 
 def load_siblings() -> None:
@@ -153,12 +154,12 @@ def _die_with_parent(channel: socket.socket, token: str) -> None:
     os._exit(1)
 
 
-def _end(path: str) -> None:
+def _end(file: str | None) -> None:
     """End at once: the interpreter would take its time, and wait for threads that nobody ended.
 
-    Unless there is a journal: connections that were left open are closed on the long way.
+    Unless the target is a file that has a journal: connections that were left open are closed on the long way.
     """
-    if any(os.path.exists(path + end) for end in ("-journal", "-wal")):
+    if file is not None and any(os.path.exists(file + end) for end in ("-journal", "-wal")):
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # the application may have put anything there
@@ -175,18 +176,18 @@ def _settle(directory: str, environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _work(guard: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _work(guard: Any, request: dict[str, Any], target: Any) -> dict[str, Any]:
     from panicdb_guarded import engines, history  # noqa: PLC0415 - the guard comes first
 
     steps: list[str] = []
     try:
-        lacking = _lacking()
+        lacking = _lacking(target)
         if lacking:
             return {"ok": False, "kind": "interpreter", "error": lacking}
         os.chdir(request["cwd"])
         if request["cwd"] not in sys.path:
             sys.path.append(request["cwd"])  # as `python -m alembic` has it, but where it shadows nothing
-        history.replay(request, engines.install(guard, request["path"]), steps)
+        history.replay(request, engines.install(guard, target), steps)
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 - migrations are arbitrary code; the parent decides what follows
@@ -195,8 +196,12 @@ def _work(guard: Any, request: dict[str, Any]) -> dict[str, Any]:
     return {"ok": True, "steps": steps}
 
 
-def _lacking() -> str:
+def _lacking(target: Any) -> str:
     """Say what this interpreter lacks to run migrations; nothing if it has it all."""
+    from panicdb_guarded import drafts  # noqa: PLC0415 - the guard comes first
+
+    if not target.is_file and not drafts.is_drivable():
+        return f"has {drafts.LACKING}"
     for name, oldest in OLDEST.items():
         if importlib.util.find_spec(name) is None:
             return f"has no {name}, {_dotted(oldest)} or later is needed"

@@ -1,17 +1,22 @@
 """Drivers of databases: as their modules are imported, what opens connections in them is taken away.
 
+Or led to the draft, where that is a database of a server whose drivers `aims` knows.
+
 The names are those that a program, or SQLAlchemy, calls; the C functions behind them are covered where they can be
 reached as an attribute. (Drivers in pure Python are stopped twice: their sockets don't open either.)
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
+
+from .aims import WAYS, Aim, forget
 
 OPENING = {
     "psycopg": ("connect", "Connection.connect", "AsyncConnection.connect"),
@@ -89,17 +94,10 @@ OPENING = {
 """What opens a connection, by module; after a dot, of a class in it."""
 LATE = {"psycopg_c.pq": "psycopg_c._psycopg", "psycopg_binary.pq": "psycopg_binary._psycopg"}
 """Modules whose types the C code of another one looks up as it is imported: closed when that is there."""
+HANDLE = ("connect", "connect_start", "connect_poll", "ping")
+"""What opens a connection, where a class does that by functions of its own."""
 LOADING = frozenset({"psycopg.pq._pq_ctypes"})
 """Modules in the above that load the library of a database by ctypes, as they are imported."""
-
-
-def watch(refuse: Callable[[str], None]) -> Watcher:
-    """Call `refuse` with a name instead of opening a connection. Modules that are imported already are changed now."""
-    watcher = Watcher(refuse)
-    watcher.come_first()
-    for name in OPENING:
-        watcher.close(name)
-    return watcher
 
 
 def is_loading() -> bool:
@@ -115,11 +113,37 @@ def is_loading() -> bool:
 class Watcher(MetaPathFinder):
     """Finds what the others find, with a loader that closes the module before anybody gets it.
 
-    Looking for a module and never loading it, as `importlib.util.find_spec` does, uses nothing up.
+    `refuse` is called with a name instead of opening a connection. Looking for a module and never loading it, as
+    `importlib.util.find_spec` does, uses nothing up.
     """
 
-    def __init__(self, refuse: Callable[[str], None]) -> None:
+    def __init__(self, refuse: Callable[[str], NoReturn]) -> None:
         self._refuse = refuse
+        self._aim: Aim | None = None
+
+    def watch(self) -> None:
+        """Begin. Modules that are imported already are changed now."""
+        self.come_first()
+        for name in OPENING:
+            self.close(name)
+
+    def aim(self, aim: Aim) -> None:
+        """Lead drivers to a draft from now on, those of its kind."""
+        self._aim = aim
+
+    def open(
+        self, name: str, call: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """Do what `name` is asked to do, but on the draft, or refuse."""
+        aim = self.require(name)
+        forget(os.environ)
+        return WAYS[name](aim, call, arguments, options)
+
+    def require(self, name: str) -> Aim:
+        """Refuse what is not led to a draft."""
+        if self._aim is None or name not in WAYS:
+            self._refuse(name)
+        return self._aim
 
     def come_first(self) -> None:
         """Be asked before all finders: one that came before could find a driver that is then not closed."""
@@ -160,13 +184,13 @@ class Watcher(MetaPathFinder):
     def _replace(self, owner: Any, attribute: str, name: str) -> None:
         before = getattr(owner, attribute)
         if isinstance(before, type):
-            replacement: Any = _closed_class(before, lambda: self._refuse(name))
+            replacement: Any = _front(before, self, name)
+        elif not isinstance(owner, type):
+            replacement = self.gate(before, name)
+        elif isinstance(vars(owner).get(attribute), classmethod):
+            replacement = self._gate_of_class(vars(owner)[attribute], name)
         else:
-
-            def refuse(*_: Any, **__: Any) -> None:
-                self._refuse(name)
-
-            replacement = staticmethod(refuse) if isinstance(owner, type) else refuse
+            replacement = staticmethod(self.gate(before, name))
         try:
             setattr(owner, attribute, replacement)
         except (
@@ -174,20 +198,53 @@ class Watcher(MetaPathFinder):
         ):  # a class of an extension can't be changed, and is replaced as a whole where it is listed
             return
 
+    def gate(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """Put a function in front of another one."""
 
-def _closed_class(before: type, refuse: Callable[[], None]) -> type:
-    """A class of the same name that others may inherit from and ask about, but that makes nothing."""
+        def gate(*arguments: Any, **options: Any) -> Any:
+            return self.open(name, call, arguments, options)
 
-    class Closed:
-        def __new__(cls, *_: Any, **__: Any) -> Any:
-            refuse()
+        return gate
 
-        connect = connect_start = connect_poll = ping = staticmethod(lambda *_, **__: refuse())
+    def _gate_of_class(self, method: Any, name: str) -> Any:
+        """A subclass has to be made what is asked of it."""
 
+        def gate(cls: type, *arguments: Any, **options: Any) -> Any:
+            return self.open(name, method.__get__(None, cls), arguments, options)
+
+        return classmethod(gate)
+
+
+def _front(before: type, watcher: Watcher, name: str) -> type:
+    """A class of the same name that others may inherit from and ask about, but that opens nothing elsewhere."""
+    opening = [each for each in HANDLE if hasattr(before, each)]
+    is_handle = "connect_start" in opening  # making one opens nothing yet
+
+    class Kind(type(before)):  # type: ignore[misc]
+        """What a driver makes in C is not of the class that stands in front, and has to count as that."""
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, before) if cls is made else super().__instancecheck__(instance)
+
+    class Front:
+        def __new__(cls, *arguments: Any, **options: Any) -> Any:
+            watcher.require(name)
+            make = super().__new__
+            return make(cls) if make is object.__new__ else make(cls, *arguments, **options)
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            if is_handle:
+                super().__init__(*arguments, **options)
+            else:
+                watcher.open(name, super().__init__, arguments, options)
+
+    for each in opening:
+        setattr(Front, each, staticmethod(watcher.gate(getattr(before, each), name)))
     try:
-        return type(before.__name__, (Closed, before), {"__module__": before.__module__})
+        made: type = Kind(before.__name__, (Front, before), {"__module__": before.__module__})
     except TypeError:  # final, as some classes of extensions are
-        return Closed
+        made = Front
+    return made
 
 
 class _ClosingLoader(Loader):

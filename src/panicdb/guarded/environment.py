@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from .aims import VARIABLES
+from .targets import Target
+
 BACKENDS = (
     "sqlite sqlite3 spatialite postgresql postgres pgsql postgis timescale mysql mysql2 mariadb mssql oracle "
     "cockroachdb cockroach duckdb redshift snowflake db2 firebird"
@@ -12,22 +15,12 @@ BACKENDS = (
 ASYNCHRONOUS = frozenset(
     ("aiosqlite", "asyncpg", "aiomysql", "asyncmy", "psycopg_async", "aioodbc", "aiopg", "oracledb_async")
 )
-CREDENTIALS = frozenset(
-    (
-        *("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGOPTIONS"),
-        *("PGSERVICE", "PGSERVICEFILE", "PGSYSCONFDIR", "PGSSLCERT", "PGSSLKEY", "PGREQUIREAUTH"),
-        *("MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT", "MYSQL_PWD", "MYSQL_HOME"),
-    )
-)
+CREDENTIALS = VARIABLES | {
+    *("PGOPTIONS", "MYSQL_HOST", "MYSQL_TCP_PORT", "MYSQL_UNIX_PORT", "MYSQL_PWD", "MYSQL_HOME"),
+}
 """What drivers read by themselves."""
 OUR_OWN = "PANICDB_"
-MEMORY = ":memory:"
 _ADDRESS = re.compile(rf"(?<![\w+])({'|'.join(BACKENDS.split())})(?:\+(\w+))?://", re.IGNORECASE)
-
-
-def address_of(path: str, *, asynchronous: bool = False) -> str:
-    """Return the address of a SQLite file."""
-    return f"sqlite{'+aiosqlite' if asynchronous else ''}:///{path}"
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -40,9 +33,9 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def redirected(
-    environment: Mapping[str, str], path: str, bind: str | None = None
+    environment: Mapping[str, str], target: Target, bind: str | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Yield the variables that are addresses, as addresses of the SQLite file `path`, synchronous or not as before.
+    """Yield the variables that are addresses, as addresses of the target, synchronous or not as before.
 
     With `bind`, one of several addresses, only that one leads there, and the others into memory. A variable that has
     an address somewhere within it is left out: what else it says would mean something else.
@@ -50,6 +43,8 @@ def redirected(
     for name, value in environment.items():
         found = _ADDRESS.match(value.strip())
         if found is not None and not name.startswith(OUR_OWN):
-            chosen = bind is None or "://" not in bind or value.strip() == bind
+            chosen = (
+                target if bind is None or "://" not in bind or value.strip() == bind else target.in_memory()
+            )
             asynchronous = (found[2] or "").lower() in ASYNCHRONOUS
-            yield name, address_of(path if chosen else MEMORY, asynchronous=asynchronous)
+            yield name, chosen.address(asynchronous=asynchronous, like=value.strip())

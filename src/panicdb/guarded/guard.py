@@ -1,13 +1,14 @@
 """Never the wrong database: every connection that this process opens is to the target, or is not opened.
 
-Identity decides, not URLs: a SQLite file is the target if device and inode are the target's. What is asked for before
-the target is known is refused, too. A violation is written down before it is raised, so that code which swallows it
+Identity decides, not URLs: a SQLite file is the target if device and inode are the target's; a database of a server,
+if it was reached through the one socket that leads nowhere else. What is asked for before the target is known is
+refused, too. A violation is written down before it is raised, so that code which swallows it
 changes nothing: the parent fails the run. Blocked are, each with a probe in tests/test_guard.py and named in
 docs/guard.md:
 
 - `sqlite3.connect` with another file, in any spelling; ATTACH and VACUUM INTO of another file; loading extensions;
 - writing into another SQLite file, or what lies beside it, by the means of files; removing and renaming it;
-- every other driver of a database, as its module is imported; libraries of databases that ctypes would load;
+- drivers of other databases, as their modules are imported; libraries of databases that ctypes would load;
 - programs that are clients of a database, or would run code that nobody guards, started in any way;
 - sockets: TCP, and those of local servers; interpreters within this one.
 
@@ -24,10 +25,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from . import clients, drivers
+from .aims import Aim
+from .targets import Target
 
 Identity = tuple[int, int]
 MEMORY = frozenset({":memory:", "", "file::memory:"})
@@ -47,7 +50,7 @@ class Violation(BaseException):
 
 
 class State(NamedTuple):
-    """What the guard holds on to: the target's identity, and the file that violations go to."""
+    """What the guard holds on to: the target's identity, if it is a file, and the file that violations go to."""
 
     target: Identity | None
     log: str | None
@@ -60,14 +63,15 @@ class Guard:
         self._state = State(None, None)
         self._early: list[str] = []
         self._opening = threading.local()
+        self._watcher = drivers.Watcher(lambda name: self.refuse(f"{name} would open a connection"))
 
     def install(self) -> None:
         """Put every choke point in place; from now on nothing is reachable."""
-        watcher = drivers.watch(lambda name: self.refuse(f"{name} would open a connection"))
+        self._watcher.watch()
         handlers: dict[str, Callable[..., None]] = {
             **self._handlers_of_files(),
             **self._handlers_of_processes(),
-            "import": lambda *_: watcher.come_first(),
+            "import": lambda *_: self._watcher.come_first(),
         }
 
         def look(event: str, arguments: tuple[Any, ...]) -> None:
@@ -108,16 +112,18 @@ class Guard:
             ),
         }
 
-    def aim(self, path: str, log: str) -> None:
-        """Let connections through to the SQLite file `path`; violations are appended to the file `log`.
+    def aim(self, target: Target, log: str) -> None:
+        """Let connections through to the target; violations are appended to the file `log`.
 
         Both lie in private directories. The log is opened for each line: a descriptor could be closed by others.
         """
-        self._state = State(_identity(path), os.path.realpath(log))
+        self._state = State(_identity(target.path) if target.is_file else None, os.path.realpath(log))
+        if not target.is_file:
+            self._watcher.aim(Aim(target.folder, target.database))
         for text in self._early:
             self._note(text)
 
-    def refuse(self, text: str) -> None:
+    def refuse(self, text: str) -> NoReturn:
         """Write a violation down, and raise it."""
         self._note(text)
         raise Violation(f"{text}, and that is not the target")
@@ -258,9 +264,11 @@ class Guard:
             shown = ":".join(map(str, address[:2])) if isinstance(address, tuple) else repr(address)
             raise PermissionError(f"no connection to {shown}: migrations run without a network")
         path = os.fsdecode(bytes(address) if isinstance(address, bytearray) else address)
+        if self._is_inside(os.path.realpath(path)):
+            return
         if clients.is_database_socket(path):
             self.refuse(f"the socket {path} would be opened")
-        if not clients.is_log_socket(path) and not self._is_inside(os.path.realpath(path)):
+        if not clients.is_log_socket(path):
             raise PermissionError(f"no connection to {path}: migrations run without local servers")
 
 

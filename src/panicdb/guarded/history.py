@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib
 import inspect
 import os
 import re
 import shutil
-import sqlite3
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Callable
 
 from . import command
 from .engines import Redirection
@@ -29,30 +29,56 @@ def replay(request: Request, redirection: Redirection, steps: list[str]) -> None
     if request["way"] == "command":
         command.run(request["command"])
     else:
-        _upgrade(request, redirection, steps)
-    _leave_in_one_file(request["path"], redirection)
-
-
-def _upgrade(request: Request, redirection: Redirection, steps: list[str]) -> None:
-    connection = _connection_to(request["path"])
-    config = _config(request, connection)
-    redirection.only = _bound(request, config)
-    try:
+        config = _config(request)
+        redirection.only = _bound(request, config)
         with _application(request.get("flask")):
-            if request.get("bootstrap"):
-                _create_first(request["bootstrap"], connection)
-            upgrade = _bypass if request["way"] == "bypass" else _run_environment
-            if request["steps"]:
-                _climb(upgrade, config, request, redirection, steps)
+            if redirection.place.needs_asyncio():
+                _upgrade_by_asyncio(config, request, redirection)
             else:
-                upgrade(config, request, connection)
+                _upgrade(config, request, redirection, steps)
+    redirection.settle()
+
+
+def _upgrade(config: Any, request: Request, redirection: Redirection, steps: list[str]) -> None:
+    connection = config.attributes["connection"] = _connection(redirection)
+    try:
+        if request.get("bootstrap"):
+            _create_first(request["bootstrap"], connection)
+        upgrade = _bypass if request["way"] == "bypass" else _run_environment
+        if request["steps"]:
+            _climb(upgrade, config, request, redirection, steps)
+        else:
+            upgrade(config, request, connection)
     finally:
         connection.close()
         connection.engine.dispose()
 
 
+def _upgrade_by_asyncio(config: Any, request: Request, redirection: Redirection) -> None:
+    """There is no other driver: env.py, which has a loop of its own, gets no connection from us."""
+    if request.get("bootstrap"):
+        _within_loop(redirection, lambda connection: _create_first(request["bootstrap"], connection))
+    if request["way"] == "bypass":
+        _within_loop(redirection, lambda connection: _bypass(config, request, connection))
+    else:
+        _run_environment(config, request)
+
+
+def _within_loop(redirection: Redirection, work: Callable[[Any], None]) -> None:
+    import sqlalchemy as sa  # noqa: PLC0415
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    async def run() -> None:
+        engine = create_async_engine(redirection.place.url(), poolclass=sa.NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(work)
+        await engine.dispose()
+
+    asyncio.run(run())
+
+
 def _climb(upgrade: Any, config: Any, request: Request, redirection: Redirection, steps: list[str]) -> None:
-    """Run all revisions, from bases to heads, and keep a copy of the target as each leaves it."""
+    """Run all revisions, from bases to heads, and keep a copy of the target, a file, as each leaves it."""
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     scripts = ScriptDirectory.from_config(config)
@@ -60,35 +86,20 @@ def _climb(upgrade: Any, config: Any, request: Request, redirection: Redirection
     connection = config.attributes["connection"]
     for number, revision in enumerate(order):
         if connection.closed:
-            connection = config.attributes["connection"] = _connection_to(request["path"])
+            connection = config.attributes["connection"] = _connection(redirection)
         upgrade(config, {**request, "revisions": [revision]}, connection)
         connection.close()
-        _leave_in_one_file(request["path"], redirection)
+        redirection.settle()
         shutil.copyfile(request["path"], os.path.join(request["directory"], f"step-{number}.db"))
         steps.append(revision)
 
 
-def _leave_in_one_file(path: str, redirection: Redirection) -> None:
-    """Put what was committed into the file itself: the application may have chosen to write ahead to a log.
-
-    If somebody still holds the file open, the log stays, empty.
-    """
-    redirection.dispose()
-    with closing(sqlite3.connect(path)) as connection:
-        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            return
-        try:
-            connection.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.OperationalError:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _run_environment(config: Any, request: Request, connection: Any) -> None:
+def _run_environment(config: Any, request: Request, connection: Any = None) -> None:
     from alembic import command as alembic_command  # noqa: PLC0415
 
     # A tuple of revisions is one upgrade to all of them, though the annotation says a string.
     alembic_command.upgrade(config, tuple(request["revisions"]))  # type: ignore[arg-type]
-    if not connection.closed and connection.in_transaction():
+    if connection is not None and not connection.closed and connection.in_transaction():
         connection.commit()  # who hands a connection over answers for its transaction
 
 
@@ -127,13 +138,12 @@ def _arguments(request: Request) -> Mapping[str, Any]:
     return request.get("arguments") or named
 
 
-def _config(request: Request, connection: Any) -> Any:
-    """Configure as `alembic -c FILE -n SECTION -x ARGUMENT` does; the address and the connection are the target's."""
+def _config(request: Request) -> Any:
+    """Configure as `alembic -c FILE -n SECTION -x ARGUMENT` does; the address is the target's."""
     from alembic.config import Config  # noqa: PLC0415
 
     options: dict[str, Any] = {
         "ini_section": request.get("section") or "alembic",
-        "attributes": {"connection": connection},
         "cmd_opts": argparse.Namespace(x=request.get("x") or None, name=request.get("section") or "alembic"),
     }
     if request.get("toml") and "toml_file" in inspect.signature(Config.__init__).parameters:
@@ -147,7 +157,7 @@ def _config(request: Request, connection: Any) -> Any:
     return config
 
 
-def _connection_to(path: str) -> Any:
+def _connection(redirection: Redirection) -> Any:
     """Return a connection that also stands for an engine: applications differ in which of both they expect."""
     import sqlalchemy as sa  # noqa: PLC0415
 
@@ -157,7 +167,7 @@ def _connection_to(path: str) -> Any:
         def connect(self) -> TargetConnection:
             return TargetConnection(self.engine)
 
-    engine = sa.create_engine(sa.URL.create("sqlite", database=path), poolclass=sa.NullPool)
+    engine = sa.create_engine(redirection.place.url(), poolclass=sa.NullPool)
     return TargetConnection(engine)
 
 

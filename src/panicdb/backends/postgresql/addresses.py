@@ -71,7 +71,7 @@ def read_address(text: str) -> Address:
     if any(isinstance(value, tuple) for value in url.query.values()):
         raise _unreadable()
     if "dbname" not in parameters:
-        raise UsageError("the address names no database", hint="postgresql://USER@HOST/DATABASE")
+        raise UsageError("the address names no database", hint="postgresql://HOST/DATABASE")
     _check_name(parameters["dbname"])
     return Address(MappingProxyType(parameters))
 
@@ -86,7 +86,7 @@ def _check_name(database: str) -> None:
 
 def _unreadable() -> UsageError:
     return UsageError(
-        "the address can't be read", hint="postgresql://USER@HOST:PORT/DATABASE?sslmode=require"
+        "the address can't be read", hint="postgresql://HOST/DATABASE?user=USER&sslmode=require"
     )
 
 

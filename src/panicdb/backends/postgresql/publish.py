@@ -34,14 +34,13 @@ from panicdb.backends.postgresql.definitions import Definitions, dump_definition
 from panicdb.backends.postgresql.emptiness import Inventory
 from panicdb.backends.postgresql.names import quoted, spelled
 from panicdb.backends.postgresql.privileges import Wanted
-from panicdb.backends.postgresql.relay import relaying
+from panicdb.backends.postgresql.relay import SOCKET, relaying
 from panicdb.backends.postgresql.sessions import Session
 from panicdb.backends.postgresql.snapshot import PostgreSQLSnapshot
 from panicdb.backends.postgresql.structure import Structure
 from panicdb.errors import PanicDBError, TargetError, TransferError, UsageError
 from panicdb.values import Kind, Monitor
 
-SOCKET = ".s.PGSQL.5432"
 MEMORY_FOR_INDEXES = "128MB"
 LOCK_SECONDS = 30.0
 """A draft is nobody else's: whoever holds a lock there is a migration that is just ending."""
