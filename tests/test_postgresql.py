@@ -151,7 +151,7 @@ def test_what_only_files_have_is_refused_in_words(postgres, shop, make_db):
         commands.clone(shop, postgres.url("other"), spool=True)
     file = make_db("CREATE TABLE a (b)")
     for source, target in ((shop, str(file.with_name("t.db"))), (str(file), postgres.url("other"))):
-        with pytest.raises(UsageError, match="both have to be of the same engine|is a database of"):
+        with pytest.raises(UsageError, match="is a database of"):
             commands.clone(source, target)
     assert "other" not in postgres.databases()
 
@@ -338,7 +338,8 @@ def test_sequences_go_on_where_the_source_stands(postgres, make_pg):
 def test_the_counter_of_a_subset_may_stand_behind_the_source_s_but_not_behind_its_rows(postgres, make_pg):
     source = make_pg(
         "CREATE TABLE up (id serial PRIMARY KEY); INSERT INTO up SELECT FROM generate_series(1, 5);"
-        "CREATE SEQUENCE down INCREMENT -1 START -1; CREATE TABLE low (id int DEFAULT nextval('down'), up_id int REFERENCES up);"
+        "CREATE SEQUENCE down INCREMENT -1 START -1;"
+        "CREATE TABLE low (id int DEFAULT nextval('down'), up_id int REFERENCES up);"
         "ALTER SEQUENCE down OWNED BY low.id; INSERT INTO low (up_id) SELECT 1 FROM generate_series(1, 5)",
         name="source",
     )
@@ -387,25 +388,28 @@ def test_violations_that_a_valid_constraint_hides_are_found_and_not_kept(postgre
 
 # Comparisons as the server makes them
 
-CASELESS = """
+_COMPARISONS = {"lt": "<", "le": "<=", "eq": "=", "ge": ">=", "gt": ">"}
+CASELESS = f"""
 CREATE TYPE caseless;
 CREATE FUNCTION caseless_in(cstring) RETURNS caseless LANGUAGE internal IMMUTABLE STRICT AS 'textin';
 CREATE FUNCTION caseless_out(caseless) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
 CREATE TYPE caseless (INPUT = caseless_in, OUTPUT = caseless_out, LIKE = text);
 CREATE CAST (caseless AS text) WITHOUT FUNCTION AS IMPLICIT;
-CREATE FUNCTION caseless_eq(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) = lower($2::text)';
-CREATE FUNCTION caseless_lt(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) < lower($2::text)';
-CREATE FUNCTION caseless_le(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) <= lower($2::text)';
-CREATE FUNCTION caseless_gt(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) > lower($2::text)';
-CREATE FUNCTION caseless_ge(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT lower($1::text) >= lower($2::text)';
-CREATE FUNCTION caseless_cmp(caseless, caseless) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT bttextcmp(lower($1::text), lower($2::text))';
-CREATE OPERATOR = (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_eq, COMMUTATOR = =);
-CREATE OPERATOR < (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_lt);
-CREATE OPERATOR <= (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_le);
-CREATE OPERATOR > (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_gt);
-CREATE OPERATOR >= (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_ge);
+CREATE FUNCTION caseless_cmp(caseless, caseless) RETURNS int LANGUAGE sql IMMUTABLE
+    AS 'SELECT bttextcmp(lower($1::text), lower($2::text))';
+{
+    "".join(
+        f'''
+CREATE FUNCTION caseless_{name}(caseless, caseless) RETURNS bool LANGUAGE sql IMMUTABLE
+    AS 'SELECT lower($1::text) {sign} lower($2::text)';
+CREATE OPERATOR {sign} (LEFTARG = caseless, RIGHTARG = caseless, FUNCTION = caseless_{name});
+'''
+        for name, sign in _COMPARISONS.items()
+    )
+}
 CREATE OPERATOR CLASS caseless_ops DEFAULT FOR TYPE caseless USING btree AS
-    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 caseless_cmp(caseless, caseless);
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >,
+    FUNCTION 1 caseless_cmp(caseless, caseless);
 CREATE TABLE word (id int PRIMARY KEY, spelled caseless UNIQUE);
 CREATE TABLE use (id int PRIMARY KEY, spelled caseless REFERENCES word (spelled));
 INSERT INTO word VALUES (1, 'Tree'), (2, 'House');

@@ -19,9 +19,8 @@ import psycopg
 import pytest
 
 import servers
-from panicdb.backends.postgresql.relay import messages, trespass
 from panicdb.backends.postgresql.addresses import read_address
-from panicdb.backends.postgresql.relay import PROOF, SOCKET, VIOLATIONS, Relay, relaying
+from panicdb.backends.postgresql.relay import PROOF, SOCKET, VIOLATIONS, Relay, messages, relaying, trespass
 from panicdb.guarded import aims, child, targets
 
 PATIENCE = 30
