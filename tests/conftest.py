@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 import matrix
 import seeds
 import servers
+from engines import Engine, Engines
 from panicdb.cli import panicdb
 from panicdb.demonstration import make_source
 from panicdb.values import Monitor
@@ -121,9 +123,23 @@ def pool() -> Iterator[servers.Pool]:
 
 
 @pytest.fixture(scope="session")
+def engines(pool: servers.Pool) -> Iterator[Engines]:
+    """Give what the suites for all engines need of one: SQLite, and PostgreSQL on these servers."""
+    with closing(Engines(pool)) as kept:
+        yield kept
+
+
+@pytest.fixture(scope="session")
 def postgres(pool: servers.Pool, request: pytest.FixtureRequest) -> servers.Server:
     """Give a running PostgreSQL server; what asks for it runs once on each server that is there."""
     return pool.get(request.param)
+
+
+@pytest.fixture
+def engine(postgres: servers.Server, engines: Engines, tmp_path: Path) -> Iterator[Engine]:
+    """Give PostgreSQL on one server; what asks for it runs once on each that is there."""
+    with engines.using(postgres.name, tmp_path) as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ SETTINGS = {
     "max_connections": 100,
     "shared_buffers": "32MB",
 }
+MEMORY = Path("/dev/shm")
+ENOUGH = 2_000_000_000  # bytes of memory for files: a database has some 300, and making them on a disk takes its time
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
@@ -366,20 +368,28 @@ def _housed() -> Iterator[Path]:
     Not in pytest's own folders: those are closed to the account that the server runs as, and their names are too long
     for a socket.
     """
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    folder, data = (Path(tempfile.mkdtemp(prefix="pg-", dir=place)) for place in (None, _for_data()))
+    (folder / "data").symlink_to(data)
     identity = _identity()
     if identity:
-        os.chown(folder, identity["user"], identity["group"])
+        for each in (folder, data):
+            os.chown(each, identity["user"], identity["group"])
     ending = """
     if [ -f "$1/data/postmaster.pid" ]; then
         main=$(head -n 1 "$1/data/postmaster.pid")
         kill -QUIT "$main"
         while kill -0 "$main" && [ -f "$1/data/postmaster.pid" ]; do sleep 0.02; done
     fi
-    cd / && rm -rf "$1"
+    cd / && rm -rf "$1" "$2"
     """
-    with _guarded(ending, folder, **identity):
+    with _guarded(ending, folder, data, **identity):
         yield folder
+
+
+def _for_data() -> Path | None:
+    """Return where files lie in memory, if there is such a place with room in it: it may be closed to programs."""
+    there = MEMORY.is_dir() and os.access(MEMORY, os.W_OK)
+    return MEMORY if there and shutil.disk_usage(MEMORY).free > ENOUGH else None
 
 
 @contextlib.contextmanager
@@ -504,8 +514,13 @@ def _dump_programs(version: int) -> Path | None:
 
 
 @contextlib.contextmanager
-def container(image: str = IMAGE, room: str = "", **settings: object) -> Iterator[Contained]:
-    """Run a server in a container while the context lasts; settings and `room` are as in `embedded`."""
+def container(
+    image: str = IMAGE, room: str = "", *, lasting: bool = True, **settings: object
+) -> Iterator[Contained]:
+    """Run a server in a container while the context lasts; settings and `room` are as in `embedded`.
+
+    One that is not `lasting` has its data in memory, is quicker, and can't be restarted.
+    """
     name, port = f"panicdb-test-{secrets.token_hex(8)}", free_port()
     options = [word for each in {**SETTINGS, **settings}.items() for word in ("-c", "{}={}".format(*each))]
     with _guarded('exec "$1" -c "$2" "$3"', sys.executable, REMOVE, name):
@@ -514,6 +529,8 @@ def container(image: str = IMAGE, room: str = "", **settings: object) -> Iterato
         # An order of text that is not that of its bytes: who relies on one finds out.
         box.with_env("POSTGRES_INITDB_ARGS", "--no-sync --locale-provider=icu --icu-locale=en-US")
         box.ports = {"5432": (LOOPBACK, port)}
+        if not lasting:
+            box.with_tmpfs_mount("/memory", "mode=1777").with_env("PGDATA", "/memory/data")
         if room:
             box.with_tmpfs_mount("/disk", f"size={room},mode=755")
         server = Contained("container", port, box.password, settings=settings, container=box)
@@ -543,7 +560,8 @@ class Pool:
 
     def get(self, name: str) -> Server:
         if name not in self._servers:
-            self._servers[name] = self._stack.enter_context(KINDS[name]())
+            options = {"lasting": False} if name == "container" else {}
+            self._servers[name] = self._stack.enter_context(KINDS[name](**options))
         return self._servers[name]
 
     def close(self) -> None:

@@ -311,12 +311,13 @@ class Dice:
 class Draft:
     """A database on its way: tables with their keys first, then links, then everything else."""
 
+    case = Case
+
     def __init__(self, dice: Dice) -> None:
         self.dice = dice
         self.oddly = dice.chance(50)
         self.dangling = dice.chance(33)
-        self.utf16 = dice.chance(8)
-        self.style = dice.pick(("double", "double", "bare", "bracket", "backtick"))
+        self.settle()
         self.tables: list[Table] = []
         self.links: list[DrawnLink] = []
         self.columns: dict[Table, Iterator[str]] = {}
@@ -330,8 +331,17 @@ class Draft:
         for table in self.tables:
             self.add_rest(table)
 
+    def settle(self) -> None:
+        """Draw what is one for the whole database."""
+        self.utf16 = self.dice.chance(8)
+        self.style = self.dice.pick(("double", "double", "bare", "bracket", "backtick"))
+
     def quoted(self, name: str) -> str:
         return quote(name, self.style)
+
+    def relation(self, table: Table) -> str:
+        """Spell a table in SQL."""
+        return self.quoted(table.name)
 
     def listed(self, columns: list[Column]) -> str:
         return ", ".join(self.quoted(column.name) for column in columns)
@@ -343,7 +353,7 @@ class Draft:
         shape = dice.pick(SHAPES.split())
         keyed = shape not in ("none", "autoincrement")
         first = 100 * (number + 1) + 1
-        table = Table(name, first, dice.chance(12), keyed and dice.chance(15))
+        table = self.new_table(name, first, keyed=keyed)
         count = 0 if number and dice.chance(8) else dice.number(1, 7)
         table.rows = [{"n": first + place} for place in range(count)]
         self.columns[table] = dice.names(PLAIN_COLUMNS, ODD_COLUMNS, oddly=self.oddly)
@@ -353,7 +363,7 @@ class Draft:
             self.borrow_key(table, *dice.pick(lenders))
         elif shape in ("integer", "autoincrement"):
             self.add_key(table, [self.key_column(table, "int", "INTEGER")], primary=True)
-            table.keys[0].columns[0].clauses[0] += " AUTOINCREMENT" * (shape == "autoincrement")
+            self.number(table, counted=shape == "autoincrement")
         elif shape == "single":
             self.add_key(table, [self.key_column(table)], primary=True)
         elif shape != "none":
@@ -364,6 +374,13 @@ class Draft:
             self.add_key(table, [self.key_column(table) for _ in range(parts)], primary=False)
         table.columns.append(Column("n", "INTEGER"))
         self.tables.append(table)
+
+    def new_table(self, name: str, first: int, *, keyed: bool) -> Table:
+        return Table(name, first, self.dice.chance(12), keyed and self.dice.chance(15))
+
+    def number(self, table: Table, *, counted: bool) -> None:
+        """Let the engine count the keys of a table, if so drawn."""
+        table.keys[0].columns[0].clauses[0] += " AUTOINCREMENT" * counted
 
     def key_column(self, table: Table, kind: str | None = None, declared: str | None = None) -> Column:
         kind = kind or self.dice.pick(("int", "text", "int", "text", "blob"))
@@ -393,14 +410,18 @@ class Draft:
         for place, row in enumerate(table.rows):
             row.update(zip((column.name for column in columns), values(place), strict=True))
         spare = [values(len(table.rows) + extra) for extra in range(3)]
-        rowid = primary and len(columns) == 1 and columns[0].type == "INTEGER"
-        never_null = primary and (table.strict or table.without_rowid or rowid)
+        never_null = primary and self.is_never_null(table, columns)
         for column in columns:
             column.not_null = self.dice.chance(30)
             may_be_null = len(table.rows) > 1 and not never_null and not column.not_null
             if may_be_null and self.dice.chance(15):
                 table.rows[-1][column.name] = None
         self.declare_key(table, columns, [tuple(values) for values in spare], primary=primary)
+
+    def is_never_null(self, table: Table, columns: list[Column]) -> bool:
+        """Tell whether the engine lets no NULL into these columns of a primary key."""
+        rowid = len(columns) == 1 and columns[0].type == "INTEGER"
+        return table.strict or table.without_rowid or rowid
 
     def declare_key(self, table: Table, columns: list[Column], spare: list, *, primary: bool) -> None:
         table.columns += columns
@@ -419,7 +440,7 @@ class Draft:
     def borrow_key(self, table: Table, lender: Table, key: Key) -> None:
         """Make a link's columns the primary key, or the greater part of it."""
         lent = [values for values in lender.tuples(key.columns) if None not in values]
-        columns = [self.key_column(table, column.kind) for column in key.columns]
+        columns = [self.borrowed_column(table, column) for column in key.columns]
         spare = key.spare
         one_to_one = self.dice.chance(30) and not any(column.collate for column in columns)
         if one_to_one or not lent:
@@ -436,6 +457,9 @@ class Draft:
             columns = [*columns, number]
             spare = [(*values, 1) for values in spare]
         self.declare_key(table, columns, spare, primary=True)
+
+    def borrowed_column(self, table: Table, column: Column) -> Column:
+        return self.key_column(table, column.kind)
 
     # links
 
@@ -470,9 +494,17 @@ class Draft:
     def link_column(self, child: Table, column: Column, *, virtual: bool) -> "End":
         """Draw the child's column for one column of a parent's key: an old one, or a new one."""
         dice = self.dice
-        there = [c for c in child.columns if c.kind == column.kind and not (virtual and c.collate)]
+        there = [c for c in child.columns if self.can_share(c, column, virtual=virtual)]
         if there and dice.chance(20):
             return End(dice.pick(there), fresh=False)
+        return self.new_end(child, column, virtual=virtual)
+
+    def can_share(self, old: Column, column: Column, *, virtual: bool) -> bool:
+        """Tell whether a column that is there may refer to `column`, too."""
+        return old.kind == column.kind and not (virtual and old.collate)
+
+    def new_end(self, child: Table, column: Column, *, virtual: bool) -> "End":
+        dice = self.dice
         types = (STRICT_KEY_TYPES if child.strict else KEY_TYPES)[column.kind]
         end = End(Column(next(self.columns[child]), dice.pick(types), column.kind))
         if virtual:
@@ -523,7 +555,7 @@ class Draft:
     def add_index(self, table: Table, columns: list[Column], *, unique: bool = False) -> None:
         self.indexes += 1
         kind = "UNIQUE INDEX" if unique else "INDEX"
-        on = f"{self.quoted(table.name)} ({self.listed(columns)})"
+        on = f"{self.relation(table)} ({self.listed(columns)})"
         table.indexes.append(f"CREATE {kind} {self.quoted(f'ix {self.indexes}')} ON {on}")
 
     def add_rest(self, table: Table) -> None:
@@ -562,9 +594,11 @@ class Draft:
             words += [f"COLLATE {column.collate}"] if column.collate else []
             words += ["NOT NULL"] if column.not_null else []
             lines.append(" ".join(word for word in [*words, column.generated, *column.clauses] if word))
-        after = [*["WITHOUT ROWID"] * table.without_rowid, *["STRICT"] * table.strict]
         body = ", ".join(lines + table.constraints)
-        return f"CREATE TABLE {self.quoted(table.name)} ({body}) {', '.join(after)}".rstrip()
+        return f"CREATE TABLE {self.relation(table)} ({body}) {self.table_options(table)}".rstrip()
+
+    def table_options(self, table: Table) -> str:
+        return ", ".join([*["WITHOUT ROWID"] * table.without_rowid, *["STRICT"] * table.strict])
 
     def declare_link(self, link: DrawnLink) -> None:
         dice = self.dice
@@ -689,10 +723,10 @@ def draw_roots(draft: Draft) -> tuple[Table, list[int], str]:
 
 
 @st.composite
-def cases(draw) -> Case:
-    """Draw a database, and a selection from it that is no usage error."""
+def cases(draw, drafting=Draft) -> Case:
+    """Draw a database, and a selection from it that is no usage error; `drafting` knows an engine."""
     dice = Dice(draw)
-    draft = Draft(dice)
+    draft = drafting(dice)
     root, chosen, by = draw_roots(draft)
     others = [table.name for table in draft.tables if table is not root]
     exclude = [dice.pick(others)] if others and dice.chance(30) else []
@@ -701,7 +735,7 @@ def cases(draw) -> Case:
     draw_policies(draft, root, exclude)
     modes = ("keep", "drop", "keep", "drop", "refuse") if draft.dangling else ("refuse", "keep", "drop")
     violations = dice.pick(modes)
-    return Case(
+    return draft.case(
         tables=draft.tables,
         links=draft.links,
         options=draw_options(draft),

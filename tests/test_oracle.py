@@ -1,14 +1,17 @@
-"""The oracle on small cases with known answers, and the drawn cases against SQLite itself."""
+"""The oracle on small cases with known answers, and the drawn cases against SQLite and PostgreSQL themselves."""
 
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
+import strategies_postgresql
 from oracle import Link, Problem, RefusedError, references, solve
 from strategies import cases, fold, quote, stored_rows
+from strategies_postgresql import PostgreSQLDraft
 
 pytestmark = pytest.mark.quick
 
@@ -386,3 +389,24 @@ def test_a_drawn_selection_is_no_usage_error(case):
         if link.up == "null":
             assert all(uses[link.child.name, column.name] == 1 for column in link.columns)
             assert not any(column.not_null or column.in_key for column in link.columns)
+
+
+def test_drawn_cases_of_a_server_hold_their_rows_and_dangle_as_the_oracle_says(engine):
+    """What a link's values are equal to is PostgreSQL's own view: types, collations, NULL."""
+    drafting = partial(PostgreSQLDraft, icu="icu" in engine.features, version=engine.server.version)
+
+    @settings(drawn, max_examples=15, phases=(Phase.explicit, Phase.generate))
+    @given(case=cases(drafting))
+    def check(case):
+        source = engine.source(case.script_of_all(), own=True)
+        held = strategies_postgresql.stored_rows(engine.session(source), case.tables)
+        for table in case.tables:
+            names = [column.name for column in table.columns if column.kind]
+            told = [{name: row[name] for name in ("n", *names)} for row in table.rows]
+            found = [{name: row[name][1] for name in ("n", *names)} for row in held[table.name]]
+            assert by_n(found) == by_n(told)
+        declared = {link.stated() for link in case.links if not link.virtual}
+        lost = [link for _, link, parent in references(case.problem()) if parent is None and link in declared]
+        assert engine.dangling(source) == len(lost)
+
+    check()

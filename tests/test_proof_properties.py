@@ -6,21 +6,26 @@ import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, assume, event, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 import panicdb
 from oracle import RefusedError, solve
 from panicdb.errors import ConflictError
 from panicdb.verification import ALL_CHECKS, Status, Verdict
 from seeds import SEED, part_of_campaign
-from strategies import cases, quote
+from strategies import Draft, cases, quote
+from strategies_postgresql import PostgreSQLDraft
 
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_PROOFS", "1000"))
+PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_PROOFS", "200"))
 PARTS = 4
 MEMORY = Path("/dev/shm")
 
@@ -236,9 +241,9 @@ def columns(path, table):
 
 
 @st.composite
-def transfers(draw):
+def transfers(draw, drafting=Draft):
     """Draw a case that can be exported, whether it is sealed, whether it is merged of two parts, and an edit."""
-    case = draw(cases())
+    case = draw(cases(drafting))
     try:
         solve(case.problem())
     except RefusedError:
@@ -330,3 +335,117 @@ def test_random_exports_verify_until_a_value_is_edited(tmp_path, record_property
 def test_random_exports_verify_until_a_value_is_edited_in_a_long_campaign(part, tmp_path, record_property):
     """1,000 exports, each edited."""
     campaign(f"proofs, {part}", PROVE_CASES // PARTS, tmp_path, record_property, edited=1)
+
+
+# --- on servers -----------------------------------------------------------------------------------
+
+# As text, for a type to read; what it can't read is left to the next.
+NEW_ON_SERVERS = (
+    "987654",
+    "edited",
+    "0.123",
+    r"\xc0ffee",
+    None,
+    "2001-01-01 02:03:04",
+    "true",
+    "",
+    "{7}",
+    "[5,6)",
+)
+NEW_ON_SERVERS += ("00000000-0000-0000-0000-00000000ed17", '{"edited": 1}', "1.2.3.4", "11011", "(5,6)")
+
+
+def edit_a_value_on_a_server(session, tables, numbers):
+    """As `edit_a_value`."""
+    counts = {
+        table.name: session.execute(f"SELECT count(*) FROM {table.whole}").fetchone()[0] for table in tables
+    }
+    cells = [(table, column) for table in tables if counts[table.name] for column in table.stored]
+    first, row, value = numbers
+    for table, column in (*cells[first % len(cells) :], *cells[: first % len(cells)]):
+        for number in range(len(NEW_ON_SERVERS)):
+            new = NEW_ON_SERVERS[(value + number) % len(NEW_ON_SERVERS)]
+            if is_changed_on_a_server(session, table, column, row % counts[table.name], new):
+                return f"{table.name}.{column}"
+    raise AssertionError("no value can be changed")
+
+
+def is_changed_on_a_server(session, table, column, row, value):
+    every = f"SELECT {quote(column)}::text FROM {table.whole}"
+    one = f"SELECT tableoid, ctid FROM {table.whole} ORDER BY tableoid, ctid LIMIT 1 OFFSET {row}"
+    before = Counter(session.execute(every).fetchall())
+    literal = sql.Literal(value).as_string(None)
+    try:
+        session.execute(
+            f"UPDATE {table.whole} SET {quote(column)} = {literal} WHERE (tableoid, ctid) = ({one})"
+        )
+    except psycopg.Error:
+        return False
+    return Counter(session.execute(every).fetchall()) != before
+
+
+def campaign_on_servers(part, number, engine, folder, record, *, edited):
+    """As `campaign`, without merges."""
+    seen = Counter()
+    drafting = partial(PostgreSQLDraft, icu="icu" in engine.features, version=engine.server.version)
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes
+    )
+    @given(drawn=transfers(drafting))
+    def check(drawn):
+        engine.tidy()  # of a case that failed
+        case, sealed, _, numbers = drawn
+        source, target = engine.source(case.script_of_all(), own=True), engine.target()
+        receipt = folder / "receipt.json"
+        receipt.unlink(missing_ok=True)
+        panicdb.export(
+            source,
+            target,
+            **case.selection(),
+            verify=True,
+            seal=sealed,
+            receipt=str(receipt) if sealed else False,
+        )
+        for way, report in verified_on_a_server(source, target, case.selection(), receipt):
+            require_exact(report, way)
+            seen[f"clean: {way}"] += 1
+        if numbers[2] % edited == 0:
+            edit_a_value_on_a_server(engine.session(target), case.tables, numbers)
+            for way, report in verified_on_a_server(source, target, case.selection(), receipt):
+                require_different(report, way)
+                seen[f"edited: {way}"] += 1
+
+    try:
+        part_of_campaign(part, check)()
+    finally:
+        record("coverage", {f"proofs on servers: {what}": times for what, times in seen.items()})
+    assert seen["clean: by the source with the selection"] >= number
+    if edited == 1:
+        assert seen["edited: by the source with the selection"] >= number
+        assert seen["edited: by the sealed receipt alone"] >= number / 20
+
+
+def verified_on_a_server(source, target, selection, receipt):
+    yield "by the source with the selection", panicdb.verify(source, target, **selection)
+    if receipt.exists():
+        yield "by the source with the receipt", panicdb.verify(source, target, receipt=str(receipt))
+        yield "by the sealed receipt alone", panicdb.verify(str(receipt), target)
+
+
+def test_random_exports_on_servers_verify_until_a_value_is_edited(engine, tmp_path, record_property):
+    """5 exports, some of them edited."""
+    part = f"proofs on {engine.server.name}, few"
+    campaign_on_servers(part, 5, engine, tmp_path, record_property, edited=2)
+
+
+@pytest.mark.prove
+def test_random_exports_on_servers_verify_until_a_value_is_edited_in_a_long_campaign(
+    engine, tmp_path, record_property
+):
+    """200 exports, each edited."""
+    part = f"proofs on {engine.server.name}"
+    campaign_on_servers(part, PROVE_SERVER_CASES, engine, tmp_path, record_property, edited=1)

@@ -3,20 +3,24 @@
 import os
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 
 import panicdb
+import strategies_postgresql
 from oracle import RefusedError as OracleRefusedError
 from oracle import references, solve
 from panicdb.errors import RefusedError
 from seeds import part_of_campaign
 from strategies import cases, stored_rows
+from strategies_postgresql import PostgreSQLDraft
 
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_CASES", "10000"))
+PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_CASES", "300"))
 PARTS = 10
 """The long campaign runs in parts, so that two processes share it."""
 
@@ -91,6 +95,104 @@ def check_case(case, place, backwards, *, twice):
     assert {path.name for path in place.iterdir()} == left
     assert source.read_bytes() == before
     return found + features(case)
+
+
+# --- on servers -----------------------------------------------------------------------------------
+
+
+def test_random_exports_between_servers_equal_the_oracle(engine, record_property):
+    """20 cases on each server, one of them exported twice."""
+    campaign_on_servers(f"{engine.server.name}, few", 20, engine, record_property, twice=20)
+
+
+@pytest.mark.prove
+@pytest.mark.fault(21, 36)
+def test_random_exports_between_servers_equal_the_oracle_in_a_long_campaign(engine, record_property):
+    """300 cases on each server, every tenth exported twice."""
+    campaign_on_servers(engine.server.name, PROVE_SERVER_CASES, engine, record_property, twice=10)
+
+
+def campaign_on_servers(part, number, engine, record, *, twice):
+    """Check so many cases as in `campaign`, and verify what was exported."""
+    seen = Counter()
+    drafting = partial(PostgreSQLDraft, icu="icu" in engine.features, version=engine.server.version)
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes
+    )
+    @given(case=cases(drafting))
+    def check(case):
+        seen["cases"] += 1
+        for feature in check_case_on_server(
+            case, engine, seen["cases"] % 2 == 0, twice=seen["cases"] % twice == 0
+        ):
+            seen[feature] += 1
+            event(feature)
+
+    try:
+        part_of_campaign(part, check)()
+    finally:
+        record("coverage", {f"between servers: {what}": times for what, times in seen.items()})
+    assert seen["exported"] >= number / 2
+
+
+def check_case_on_server(case, engine, backwards, *, twice):
+    """Export one case and compare; return what it had to show."""
+    engine.tidy()  # of a case that failed
+    source, target = engine.source(case.script_of_all(), own=True), engine.target()
+    before, held = engine.fingerprint(source), held_by(engine, source, case)
+    try:
+        owned, support, nulled = solve(case.problem())
+    except OracleRefusedError as refusal:
+        for verb, paths in ((panicdb.plan, (source,)), (panicdb.export, (source, target))):
+            with pytest.raises(RefusedError):
+                call(verb, paths, case.selection())
+        found = [f"refused: {refusal}"]
+        assert engine.litter() == set()
+    else:
+        call(panicdb.export, (source, target), case.selection(backwards=backwards), receipt=False)
+        exported = held_by(engine, target, case)
+        assert as_multisets(exported) == as_multisets(expected_rows(case, held, owned | support, nulled))
+        assert engine.complaints(target) == []
+        kept = case.violations == "keep"
+        assert dangling(case, exported) <= dangling(case, held, kept=kept)
+        assert kept or engine.dangling(target) == 0
+        report = call(panicdb.verify, (source, target), case.selection())
+        assert report.findings == ()
+        assert report.ok
+        found = ["exported", "verified", *effects(case.problem(), owned, support, nulled)]
+        if twice:
+            engine.remove(target)
+            call(panicdb.export, (source, target), case.selection(backwards=not backwards), receipt=False)
+            assert as_multisets(held_by(engine, target, case)) == as_multisets(exported)
+            found.append("exported again, roots the other way round")
+        engine.remove(target)
+        assert engine.litter() == set()
+    assert engine.fingerprint(source) == before
+    return found + features(case) + features_of_server(case)
+
+
+def held_by(engine, place, case):
+    return strategies_postgresql.stored_rows(engine.session(place), case.tables)
+
+
+def features_of_server(case):
+    """Name what only PostgreSQL has of what the case has."""
+    columns = [column for table in case.tables for column in table.columns]
+    return [
+        *["several schemas"] * (len({table.schema for table in case.tables}) > 1),
+        *["partitions"] * any(table.partitions for table in case.tables),
+        *["identity"] * any(table.counted for table in case.tables),
+        *["generated column"] * any(column.generated for column in columns),
+        *(f"{name} keys" for name in ("char", "nocase") if any(column.collate == name for column in columns)),
+        *["a foreign key that is not valid"] * any("NOT VALID" in each for each in case.statements()),
+    ]
+
+
+# --- both -----------------------------------------------------------------------------------------
 
 
 def call(verb, paths, selection, **more):

@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,8 +21,10 @@ from oracle import RefusedError, solve
 from panicdb.verification import ALL_CHECKS, Status, Verdict
 from seeds import part_of_campaign
 from strategies import Case, cases, quote
+from strategies_postgresql import PostgreSQLDraft, relation
 
 PROVE_PAIRS = int(os.environ.get("PANICDB_PROVE_PAIRS", "1000"))
+PROVE_SERVER_PAIRS = int(os.environ.get("PANICDB_PROVE_SERVER_PAIRS", "500"))
 PARTS = 2
 MEMORY = Path("/dev/shm")
 
@@ -219,3 +223,181 @@ def test_no_false_alarm(tmp_path, record_property):
 def test_no_false_alarm_in_a_long_campaign(part, tmp_path, record_property):
     """1,000 pairs, each in two ways or three."""
     campaign(f"unmodified, {part}", PROVE_PAIRS // PARTS, tmp_path, record_property, seldom=2)
+
+
+# --- on servers -----------------------------------------------------------------------------------
+
+OTHER = (
+    'TimeZone = "Asia/Kolkata"',
+    'DateStyle = "SQL, DMY"',
+    "IntervalStyle = iso_8601",
+    "extra_float_digits = 0",
+    "bytea_output = escape",
+    "search_path = nowhere",
+)
+CHANGES = "".join(f"EXECUTE format('ALTER DATABASE %I SET {each}', current_database());" for each in OTHER)
+SETTINGS = f"DO $$ BEGIN {CHANGES} END $$"
+CAME_AND_WENT, RESTORED = "a column that came and went", "dumped and restored"
+HARMLESS_ON_SERVERS = {
+    "nothing": (),
+    "VACUUM FULL": ("VACUUM FULL",),
+    "ANALYZE": ("ANALYZE",),
+    "REINDEX": ("REINDEX SCHEMA public",),
+    "other settings": (SETTINGS,),
+    "a transaction taken back": ("BEGIN", "CREATE TABLE more (a integer)", "ROLLBACK"),
+}
+IN_SOURCE_ON_SERVERS = ((), (), ("ANALYZE",), ("VACUUM FULL",), (SETTINGS,))
+
+
+@dataclass(frozen=True)
+class ServerPair:
+    """A database, how it is transferred, and what is done to the target that changes nothing."""
+
+    case: Case
+    more: tuple[str, ...]
+    """Of the source's schema."""
+    before: tuple[str, ...]
+    """What is done to the source."""
+    whole: bool
+    sealed: bool
+    checked: bool
+    afterwards: str
+
+    def transfer(self, source: str, target: str, receipt: Path) -> None:
+        options = {"seal": self.sealed, "verify": self.checked, "receipt": str(receipt)}
+        if self.whole:
+            panicdb.clone(source, target, violations="keep", **options)
+        else:
+            panicdb.export(source, target, **self.case.selection(), **options)
+
+
+@st.composite
+def server_pairs(draw, drafting):
+    case = draw(cases(drafting))
+    dice = random.Random(repr(case))  # as in `pairs`
+    try:
+        solve(case.problem())
+    except RefusedError:
+        whole = True
+    else:
+        whole = dice.random() < 0.3
+    return ServerPair(
+        case,
+        tuple(statement for table in case.tables for statement in draw_more_on_servers(dice, table)),
+        dice.choice(IN_SOURCE_ON_SERVERS),
+        whole,
+        sealed=dice.randrange(4) == 0,
+        checked=dice.random() < 0.3,
+        afterwards=dice.choice((*HARMLESS_ON_SERVERS, CAME_AND_WENT, REWRITTEN, RESTORED)),
+    )
+
+
+def draw_more_on_servers(dice, table):
+    """Draw objects of kinds that are not among the columns' own."""
+    name, first = relation(table), table.first_n
+    column = quote(dice.choice(table.columns).name)
+    act = f"FUNCTION {quote(f'act {first}')}()"
+    kinds = {
+        "part": f"CREATE INDEX {quote(f'some {first}')} ON {name} (n) WHERE n > {first + 1}",
+        "hash": f"CREATE INDEX {quote(f'one {first}')} ON {name} USING hash (n) WHERE n % 2 = 0",
+        "expression": f"CREATE INDEX {quote(f'made {first}')} ON {name} (abs(n) DESC NULLS LAST, n) INCLUDE (n)",
+        "view": f"CREATE VIEW {quote(f'seen {first}')} AS SELECT n, {column} AS other FROM {name} WHERE n <> 0",
+        "kept": f"CREATE MATERIALIZED VIEW {quote(f'held {first}')} AS SELECT count(*) AS rows FROM {name}",
+        "function": f"CREATE {act} RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;"
+        f"CREATE TRIGGER {quote(f'noted {first}')} AFTER DELETE ON {name} FOR EACH ROW EXECUTE {act}",
+        "comment": f"COMMENT ON COLUMN {name}.{column} IS 'it''s a \"comment\"'",
+        "policy": f"CREATE POLICY {quote(f'own {first}')} ON {name} USING (n > 0)",
+        "check": f"ALTER TABLE {name} ADD CHECK (n BETWEEN {first - 1} AND {first + 999} OR n IN (1, 2))",
+        "default": f"ALTER TABLE {name} ALTER n SET DEFAULT 1 + 2",
+        "statistics": f"CREATE STATISTICS {quote(f'told {first}')} ON n, (n % 7) FROM {name}",
+    }
+    return [kinds[kind] for kind in kinds if dice.random() < 0.12]
+
+
+def handle(pair, engine, target):
+    """Do what changes nothing; return where the database is then."""
+    names = [relation(table) for table in pair.case.tables]
+    if pair.afterwards == RESTORED:
+        return restored(engine, target)
+    statements = {
+        CAME_AND_WENT: [f"ALTER TABLE {name} ADD gone text; ALTER TABLE {name} DROP gone" for name in names],
+        REWRITTEN: [f"UPDATE {name} SET n = n" for name in names],
+        **HARMLESS_ON_SERVERS,
+    }
+    for statement in statements[pair.afterwards]:
+        engine.session(target).execute(statement)
+    engine.leave(target)
+    return target
+
+
+def restored(engine, target):
+    """Dump the target and restore the dump elsewhere."""
+    place = engine.another("restored")
+    engine.create(place)
+    programs = engine.server.binaries
+    dump = subprocess.run([programs / "pg_dump", target], capture_output=True, check=True).stdout
+    restoring = [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", place]
+    subprocess.run(restoring, input=dump, capture_output=True, check=True)
+    return place
+
+
+def campaign_on_servers(part, number, engine, folder, record):
+    """Verify so many pairs in every way there is, and count; any finding is a false alarm."""
+    seen = Counter()
+    drafting = partial(PostgreSQLDraft, icu="icu" in engine.features, version=engine.server.version)
+
+    @settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate),  # shrinking takes minutes
+    )
+    @given(pair=server_pairs(drafting))
+    def check(pair):
+        engine.tidy()  # of a pair that failed
+        source = engine.source(";".join((pair.case.script_of_all(), *pair.more)), own=True)
+        for statement in pair.before:
+            engine.session(source).execute(statement)
+        target, receipt = engine.target(), folder / "receipt.json"
+        receipt.unlink(missing_ok=True)
+        pair.transfer(source, target, receipt)
+        target = handle(pair, engine, target)
+        seen["pairs"] += 1
+        for way, report in verified_on_servers(pair, source, target, receipt):
+            assert report.findings == (), f"a false alarm, {way}"
+            statuses = {check.name: check.status for check in report.checks}
+            assert statuses == dict.fromkeys(ALL_CHECKS, Status.PASS)
+            assert report.verdict is Verdict.EXACT
+            seen["verified"] += 1
+            seen[f"unmodified on servers: {way}"] += 1
+        for feature in (f"afterwards: {pair.afterwards}", "cloned" if pair.whole else "exported"):
+            seen[f"unmodified on servers: {feature}"] += 1
+            event(feature)
+
+    part_of_campaign(part, check)()
+    pairs_seen, times = seen.pop("pairs"), seen.pop("verified")
+    record("coverage", dict(seen))
+    record("figures", f"{part}: {pairs_seen} pairs verified {times} times, no false alarm")
+    assert pairs_seen >= number
+    assert seen["unmodified on servers: by the sealed receipt alone"] >= number / 25
+
+
+def verified_on_servers(pair, source, target, receipt):
+    selection = {} if pair.whole else pair.case.selection()
+    way = "by the source with every row" if pair.whole else "by the source with the selection"
+    yield way, panicdb.verify(source, target, **selection)
+    if pair.sealed:
+        yield "by the source with the receipt", panicdb.verify(source, target, receipt=str(receipt))
+        yield "by the sealed receipt alone", panicdb.verify(str(receipt), target)
+
+
+def test_no_false_alarm_on_servers(engine, tmp_path, record_property):
+    """15 pairs; exports of other tests are verified, too, some 80 of them."""
+    campaign_on_servers(f"unmodified on {engine.server.name}, few", 15, engine, tmp_path, record_property)
+
+
+@pytest.mark.prove
+def test_no_false_alarm_on_servers_in_a_long_campaign(engine, tmp_path, record_property):
+    """500 pairs on each server."""
+    part = f"unmodified on {engine.server.name}"
+    campaign_on_servers(part, PROVE_SERVER_PAIRS, engine, tmp_path, record_property)

@@ -461,7 +461,7 @@ def _check_sequences(expected: Expectation, target: Snapshot) -> Found:
 
 def _stands_right(expected: Expectation, table: str, there: int | None, target: Snapshot) -> bool:
     wanted = expected.sequences.get(table)
-    if expected.counters_exact or wanted is None or there is None:
+    if wanted == there or expected.counters_exact or wanted is None or there is None:
         return wanted == there
     return target.counts_on(table, there, wanted)
 

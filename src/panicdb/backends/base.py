@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -81,6 +81,10 @@ class Snapshot(ABC):
     @abstractmethod
     def add_keys(self, table: sa.Table, chosen: sa.Select[Any] | Sequence[Mapping[str, Any]]) -> int:
         """Insert keys that a table of them lacks, by its columns in their order; return how many came."""
+
+    def naming_as_users_do(self) -> AbstractContextManager[None]:
+        """Let names in a condition of the user's mean what they mean to users, as long as this lasts."""
+        return nullcontext()
 
     @abstractmethod
     def indexed(self, entry: CatalogTable, columns: tuple[str, ...]) -> sa.FromClause:

@@ -56,7 +56,7 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd'
-LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
      AND e.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ANY(%s)
 ORDER BY a.attrelid, a.attnum
@@ -70,7 +70,8 @@ ORDER BY i.indrelid, NOT i.indisprimary, i.indexrelid
 """
 _LINKS = """
 SELECT k.conrelid, pg_catalog.array_to_string(k.conkey, ' '),
-       k.confrelid, pg_catalog.array_to_string(k.confkey, ' '), k.confmatchtype = 'f'
+       k.confrelid, pg_catalog.array_to_string(k.confkey, ' '), k.confmatchtype = 'f',
+       coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::pg_catalog.bool, false)
 FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY(%s)
 ORDER BY k.oid
 """
@@ -240,8 +241,13 @@ class _Reader:
 
     def _links(self) -> Iterator[Link]:
         roots = {row[0]: row[1] for row in self._connection.exec_driver_sql(_PARENTS)}
-        for child, columns, parent, parent_columns, full in self._rows(_LINKS, list(self._relations)):
+        for child, columns, parent, parent_columns, full, period in self._rows(_LINKS, list(self._relations)):
             relation = self._relations[child]
+            if period:
+                raise SourceError(
+                    f"{relation.shown}: a foreign key with PERIOD, which one row refers to many rows by",
+                    hint="panicdb follows foreign keys by equal values only",
+                )
             if relation.is_partition:
                 raise SourceError(
                     f"{relation.shown}: a partition with a foreign key of its own, "

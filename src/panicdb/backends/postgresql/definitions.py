@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panicdb.backends.postgresql.addresses import Address
-from panicdb.errors import RefusedError, SourceError, TransferError, redacted
+from panicdb.errors import PanicDBError, SourceError, TransferError, redacted
 from panicdb.values import Monitor
 
 FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
@@ -25,7 +25,12 @@ _USER_MAPPING = re.compile(r"^CREATE USER MAPPING FOR .*?;$\n?", re.MULTILINE | 
 """It may hold a password, which is nothing to hand on."""
 _NEWER = re.compile(r"^SET transaction_timeout = 0;$\n?", re.MULTILINE)
 """What older servers than this pg_dump don't know, and nobody needs."""
+_LOST = re.compile(
+    r"connection unexpectedly|terminating connection|could not (receive|send) data|lost synchronization|reset by peer"
+)
 _PUBLIC = re.compile(r"^CREATE SCHEMA public;$", re.MULTILINE)
+_OPTIONS = "-c standard_conforming_strings=on"
+"""Else pg_dump spells text as the database is told to, and says so first: too late where all of it is read at once."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,13 @@ def _dump(program: str, address: Address, section: str, monitor: Monitor) -> str
         )
     except OSError as error:
         raise TransferError(f"pg_dump can't be started: {error.strerror}") from error
-    try:
-        text, complaints = _communicate(process, monitor)
-    finally:
-        process.kill()
-        process.wait()
+    with process:
+        try:
+            text, complaints = _communicate(process, monitor)
+        finally:
+            process.kill()
     if process.returncode != 0:
-        raise _failed(complaints)
+        raise _failed(complaints, address)
     for pattern in (_META, _EXTENSION_COMMENT, _USER_MAPPING, _NEWER):
         text = pattern.sub("", text)
     return _PUBLIC.sub("CREATE SCHEMA IF NOT EXISTS public;", text)
@@ -120,9 +125,14 @@ def _communicate(process: "subprocess.Popen[str]", monitor: Monitor) -> tuple[st
             continue
 
 
-def _failed(complaints: str) -> RefusedError:
+def _failed(complaints: str, address: Address) -> PanicDBError:
     lines = [line for line in complaints.splitlines() if line.strip()]
     said = redacted(lines[0].partition("error: ")[2] or lines[0]) if lines else "it said nothing"
+    if _LOST.search(complaints):
+        return TransferError(
+            f"{address.shown}: the connection to the server was lost while pg_dump read the definitions: {said}",
+            hint="look into the server's log, then run this again",
+        )
     return SourceError(
         f"pg_dump could not read the definitions: {said}", hint="the user must be able to read every table"
     )
@@ -132,10 +142,14 @@ def _conninfo(address: Address) -> str:
     """Everything but the password: other users see the arguments of programs."""
     from psycopg import conninfo  # noqa: PLC0415 - imported with the first of these only
 
-    return conninfo.make_conninfo("", **{k: v for k, v in address.parameters.items() if k != "password"})
+    said = {name: value for name, value in address.parameters.items() if name != "password"}
+    if "options" in said:  # which go before those of the environment
+        said["options"] = f"{said['options']} {_OPTIONS}"
+    return conninfo.make_conninfo("", **said)
 
 
 def _environment(address: Address) -> Mapping[str, str]:
     password = address.parameters.get("password")
     own = {} if password is None else {"PGPASSWORD": password}
-    return {**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8", **own}
+    options = f"{os.environ.get('PGOPTIONS', '')} {_OPTIONS}"
+    return {**os.environ, "LC_ALL": "C", "PGCLIENTENCODING": "UTF8", "PGOPTIONS": options, **own}

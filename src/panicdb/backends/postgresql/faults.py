@@ -14,6 +14,7 @@ NO_DATABASE = "3D000"
 _PLACE = "panicdb_place"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NO_PRIVILEGE = "42501"
+_READ_ONLY = "25006"
 _DISK_FULL = "53100"
 _HINTS = {
     "57014": "the server cancelled the statement: somebody did, or a timeout of the server's",
@@ -51,6 +52,11 @@ _UNREACHABLE = (
         "an entry in its pg_hba.conf, or sslmode=require if it wants TLS",
     ),
     _complaint(
+        r"permission denied for database",
+        "this user may not connect to this database",
+        "GRANT CONNECT ON DATABASE, or another user",
+    ),
+    _complaint(
         r"does not support SSL|SSL connection (was|is) required|server does not support TLS",
         "TLS was asked for, and the server has none",
         "sslmode=prefer in the address, or TLS on the server",
@@ -80,7 +86,11 @@ _UNREACHABLE = (
         "the server takes no more connections",
         "try again later",
     ),
-    _complaint(r"starting up|shutting down|recovery mode", "the server is starting or stopping", "try again"),
+    _complaint(
+        r"starting up|shutting down|recovery mode|terminating connection due to administrator",
+        "the server is starting or stopping",
+        "try again",
+    ),
 )
 
 
@@ -162,6 +172,11 @@ def _forbidden(state: str, text: str, doing: str) -> tuple[str, str] | None:
         return (
             f"a policy of row security would hide rows from this user: {text}",
             "connect as the table's owner, or as a role with BYPASSRLS",
+        )
+    if state == _READ_ONLY:
+        return (
+            f"{text}: somebody set that, for this user, this database or the whole server",
+            "see default_transaction_read_only; whoever set it knows why",
         )
     return (text, "grant this to the user, or connect as another one") if state == _NO_PRIVILEGE else None
 

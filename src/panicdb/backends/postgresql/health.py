@@ -46,6 +46,14 @@ WHERE l.granted AND l.mode = 'AccessExclusiveLock' AND l.relation = ANY(%s) AND 
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 ORDER BY 1
 """
+_UNGUARDED = f"""
+SELECT DISTINCT n.nspname, c.relname
+FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgisinternal AND t.tgconstraint <> 0 AND t.tgenabled IN ('D', 'R') AND {OURS}
+ORDER BY n.nspname, c.relname
+"""
+"""What DISABLE TRIGGER ALL switches off: those triggers, too, that keep foreign keys."""
 _INVALID = f"""
 SELECT n.nspname, x.relname FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -115,9 +123,14 @@ def refuse_large_objects(connection: sa.Connection, shown: str) -> None:
 
 
 def complaints(connection: sa.Connection) -> tuple[str, ...]:
-    """Return what the server itself knows to be wrong: indexes that are not whole. Reads only."""
+    """Return what the server itself knows to be wrong: indexes that are not whole, links not kept. Reads only."""
     rows = connection.exec_driver_sql(_INVALID.replace("%", "%%"))
-    return tuple(f"index {table_name(*row)} is invalid: REINDEX it" for row in rows)
+    found = tuple(f"index {table_name(*row)} is invalid: REINDEX it" for row in rows)
+    idle = connection.exec_driver_sql(_UNGUARDED.replace("%", "%%"))
+    return found + tuple(
+        f"a foreign key is not enforced on {table_name(*row)}: ALTER TABLE ... ENABLE TRIGGER ALL"
+        for row in idle
+    )
 
 
 def sizes(connection: sa.Connection, oids: Sequence[int]) -> Mapping[int, int]:

@@ -84,6 +84,8 @@ def parse(column: sa.Column[Any], text: str) -> tuple[Any, ...]:
         return _uuid(text)
     if base in _TEXTS or column.info["category"] == "S":
         return (text, *_uuid_spellings(text))
+    if base == "bytea":
+        return _bytes(text)
     return (sa.cast(sa.literal(text, sa.Text), ServerType(str(column.info["type"]))),)
 
 
@@ -98,11 +100,24 @@ def _integer(column: sa.Column[Any], text: str, bits: int) -> int:
     except ValueError:
         number = None
     if number is None or not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise SelectionError(
-            f"{text!r} can't be a key of {column.table.name}: {column.name} holds integers of {bits} bits",
-            hint="`panicdb list SOURCE` shows the keys there are",
-        )
+        raise unfit(column, text, f"integers of {bits} bits")
     return number
+
+
+def unfit(column: sa.Column[Any], text: str, values: str | None = None) -> SelectionError:
+    """Say that an id is no value of the key's type."""
+    kind = values or f"values of type {column.info['type']}"
+    return SelectionError(
+        f"{text!r} can't be a key of {column.table.name}: {column.name} holds {kind}",
+        hint="`panicdb list SOURCE` shows the keys there are",
+    )
+
+
+def _bytes(text: str) -> tuple[Any, ...]:
+    try:
+        return (bytes.fromhex(text.removeprefix("\\x")),)
+    except ValueError:
+        return ()
 
 
 def _uuid(text: str) -> tuple[Any, ...]:

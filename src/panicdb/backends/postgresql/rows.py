@@ -1,5 +1,6 @@
 """Rows as the server's text: COPY out, which is the shortest way and converts nothing."""
 
+import binascii
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -29,7 +30,7 @@ def read_rows(session: Session, dialect: sa.Dialect, statement: sa.Select[Any]) 
     sql = spell(session, dialect, statement)
     with session.cursor() as cursor, cursor.copy(f"COPY ({sql}) TO STDOUT") as copy:
         for line in copy:
-            fields = bytes(line)[:-1].split(b"\t") if decoders else []
+            fields = bytes(memoryview(line)[:-1]).split(b"\t") if decoders else []
             yield tuple(
                 None if field == _NULL else decode(field)
                 for field, decode in zip(fields, decoders, strict=True)
@@ -49,4 +50,4 @@ def _decode(field: bytes) -> str:
 
 
 def _unhex(field: bytes) -> bytes:
-    return bytes.fromhex(field[3:].decode("ascii"))  # after \\x
+    return binascii.unhexlify(memoryview(field)[3:])  # after \\x; no copy of what may be large

@@ -1,5 +1,6 @@
 """Sessions of a server: opened with settings that make text mean one thing, polled while they wait, and explained."""
 
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -21,6 +22,10 @@ OLDEST = 15
 CONNECT_SECONDS = "10"
 CANCEL_SECONDS = 5.0
 APPLICATION = "panicdb"
+_WRONG_NAME = re.compile(r'invalid connection option "(\w+)"')
+_WRONG_VALUE = re.compile(
+    r'invalid (\w+) (?:value|number): |for connection option "(\w+)"|bad value for (\w+):', re.IGNORECASE
+)
 Explain = Callable[[BaseException], PanicDBError]
 _Value = TypeVar("_Value")
 
@@ -133,9 +138,12 @@ def connect(address: Address, *, monitor: Monitor | None = None, lock_seconds: f
             prepare_threshold=None,
             context=ADAPTERS,
         )
-    except psycopg.ProgrammingError as error:
+    except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
+        misspelt = _misspelt(error)
+        if misspelt is None:
+            raise
         raise UsageError(
-            f"{address.shown}: an option of the address is unknown: {_option_of(error)}",
+            f"{address.shown}: {misspelt}",
             hint="options are those of libpq, such as sslmode, sslrootcert, connect_timeout",
         ) from error
     try:
@@ -149,9 +157,16 @@ def connect(address: Address, *, monitor: Monitor | None = None, lock_seconds: f
     return session
 
 
-def _option_of(error: psycopg.ProgrammingError) -> str:
-    """Libpq quotes the option's name, not its value."""
-    return str(error).strip().splitlines()[0]
+def _misspelt(error: psycopg.Error) -> str | None:
+    """Name the option that libpq does not take, if that is what it complains of. Its value may be a secret."""
+    text = str(error)
+    value = _WRONG_VALUE.search(text)
+    if value is not None:
+        return (
+            f"an option of the address has a value that it can't have: {next(filter(None, value.groups()))}"
+        )
+    name = _WRONG_NAME.search(text)
+    return None if name is None else f"an option of the address is unknown: {name[1]}"
 
 
 def _require_supported(session: Session, shown: str) -> None:

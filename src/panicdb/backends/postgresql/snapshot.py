@@ -20,7 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from panicdb.backends.base import Place, Snapshot, Term
 from panicdb.backends.postgresql import faults, health, keys, sessions
 from panicdb.backends.postgresql.addresses import Address, read_address
-from panicdb.backends.postgresql.catalog import OnlyTable, Relation, list_relations, read_catalog
+from panicdb.backends.postgresql.catalog import OnlyTable, Relation, ServerType, list_relations, read_catalog
 from panicdb.backends.postgresql.facts import read_facts
 from panicdb.backends.postgresql.names import quoted, spelled
 from panicdb.backends.postgresql.rows import read_rows
@@ -33,6 +33,8 @@ ATTEMPTS = 5
 """How often to begin anew when tables come and go while they are locked."""
 GROWTH = 4
 """A key table is analysed when it has grown by this factor: plans for a small one are no plans for a large one."""
+PADDED = "bpchar"
+"""The type of `char(n)`, at whose end spaces don't count."""
 _READ_ONLY = "SAVEPOINT reading; SET TRANSACTION READ ONLY"
 
 
@@ -57,13 +59,16 @@ class PostgreSQLSnapshot(Snapshot):
 
     def explain(self, error: BaseException) -> PanicDBError:
         """Say in words what went wrong."""
-        return faults.explain(error, self.place.shown, "reading")
+        known = faults.explain(error, self.place.shown, "reading")
+        if isinstance(error, psycopg.Error):
+            known.said = faults.said(error)
+        return known
 
     def pin(self) -> None:
         """Lock every table, then take the snapshot. Raises SourceError if tables keep coming and going."""
         for _ in range(ATTEMPTS):
             relations = list_relations(self.connection)
-            self._run("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            self._run("BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE")
             if self._lock(relations):
                 self._run(_READ_ONLY)
                 if list_relations(self.connection) == relations:
@@ -114,6 +119,8 @@ class PostgreSQLSnapshot(Snapshot):
         theirs, ours = _info(parent)["collation"], _info(child)["collation"]
         if theirs is not None and ours is not None and theirs != ours:
             child = Collated(child, theirs)
+        if _info(parent)["base"] == PADDED and _info(child)["base"] != PADDED:
+            child = sa.cast(child, ServerType(f"pg_catalog.{PADDED}"))  # else both were compared as text
         operator = _info(parent).get("equals")
         return parent == child if operator is None else parent.bool_op(operator)(child)
 
@@ -147,7 +154,8 @@ class PostgreSQLSnapshot(Snapshot):
         """See `Snapshot`: what grows is analysed, so that plans follow."""
         from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - imported with the first of these only
 
-        statement = insert(table).on_conflict_do_nothing()
+        # Of an INSERT, SQLAlchemy forgets the count unless told.
+        statement = insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
         if isinstance(chosen, sa.Select):
             names = [column.name for column in table.c]
             added = int(self.connection.execute(statement.from_select(names, chosen)).rowcount)
@@ -155,6 +163,13 @@ class PostgreSQLSnapshot(Snapshot):
             added = sum(int(self.connection.execute(statement, row).rowcount) for row in chosen)
         self._analyse(table, added)
         return added
+
+    @contextmanager
+    def naming_as_users_do(self) -> Iterator[None]:
+        """See `Snapshot`: by the search path of the database and the role. A failure ends the transaction anyway."""
+        self._run("SET LOCAL search_path TO DEFAULT")
+        yield
+        self._run("SET LOCAL search_path TO ''")
 
     def indexed(self, entry: CatalogTable, columns: tuple[str, ...]) -> sa.FromClause:
         """See `Snapshot`: where no index leads, the columns are copied aside once, and get one."""
@@ -205,7 +220,16 @@ class PostgreSQLSnapshot(Snapshot):
 
     def parse_key(self, entry: CatalogTable, column: str, text: str) -> tuple[Any, ...]:
         """See `Snapshot`."""
-        return keys.parse(entry.table.c[column], text)
+        found = keys.parse(entry.table.c[column], text)
+        try:
+            for value in found:
+                if isinstance(value, sa.ColumnElement):
+                    self.connection.scalar(sa.select(value))
+        except PanicDBError as error:
+            if isinstance(error.__cause__, psycopg.DataError):
+                raise keys.unfit(entry.table.c[column], text) from error
+            raise
+        return found
 
     def is_text(self, entry: CatalogTable, column: str) -> bool:
         """See `Snapshot`."""
