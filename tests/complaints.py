@@ -3,14 +3,22 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
+import pytest
 from click.testing import Result
 
 from panicdb.backends.postgresql.addresses import read_address
 from servers import Server
 
 STEP = re.compile(r" *\d+\.\d\d s  \w")  # what `-v` says
-USAGE, REFUSED, FAILED = 2, 3, 4
+USAGE, REFUSED = 2, 3
+
+
+def some(cases: Iterable[Any], often: int) -> list[Any]:
+    """Give every case, of which only one in so many is for `make test`."""
+    marks = pytest.mark.prove
+    return [pytest.param(case, marks=marks if number % often else ()) for number, case in enumerate(cases)]
 
 
 def complains(done: Result, code: int, *fragments: str) -> None:

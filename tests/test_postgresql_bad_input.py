@@ -14,8 +14,8 @@ from click.testing import Result
 import application
 import servers
 import tls
-from complaints import REFUSED, USAGE, complains, untouched
-from panicdb.backends.postgresql import sessions
+from complaints import REFUSED, USAGE, complains, some, untouched
+from panicdb.backends.postgresql import definitions, sessions
 from servers import Server
 
 SECRET = "s3cret/with@odd:chars?&%'"
@@ -115,16 +115,10 @@ def test_the_same_with_nothing_wrong_succeeds(apart, tmp_path):
         ("verify", receipt, apart.target),
         ("list", source, "--root", "pet"),
     ):
-        assert apart.call(*command).exit_code == 0
         assert apart.call(*command, "--json").exit_code == 0
 
 
 # Servers that can't be reached
-
-
-def silent() -> socket.socket:
-    """Listen and never answer."""
-    return socket.create_server((servers.LOOPBACK, 0))
 
 
 UNREACHABLE = {
@@ -160,7 +154,7 @@ def test_a_server_that_is_not_there_or_does_not_answer(scene):
     scene.refuses(
         REFUSED, f"origin at 127.0.0.1:{port}: no server answers there", source=address.format(port)
     )
-    with silent() as listening:
+    with socket.create_server((servers.LOOPBACK, 0)) as listening:  # that never answers
         port = listening.getsockname()[1]
         slow = address.format(port) + "?connect_timeout=1"
         scene.refuses(
@@ -326,10 +320,10 @@ def test_a_target_that_holds_something(apart):
     apart.refuses(REFUSED, "holds rows", "only SQLite files are replaced", more=(*ANNA, "--replace"))
 
 
-@pytest.mark.parametrize(
-    "there",
-    ["CREATE TABLE other (id int)", "CREATE TYPE mood AS ENUM ('sad')", "CREATE TABLE person (id text)"],
-)
+OTHER = ("CREATE TABLE person (id text)", "CREATE TABLE other (id int)", "CREATE TYPE mood AS ENUM ('sad')")
+
+
+@pytest.mark.parametrize("there", some(OTHER, 3))
 def test_a_target_with_another_schema(apart, there):
     apart.server.create(there, "goal")
     apart.server.execute("ALTER DATABASE goal OWNER TO keeper")
@@ -361,6 +355,15 @@ def test_no_program_that_reads_definitions(scene, monkeypatch, program):
         REFUSED,
         f"needs pg_dump of PostgreSQL {scene.server.version} or later, and none was found",
         "PANICDB_PG_DUMP",
+    )
+
+
+def test_no_program_anywhere(scene, monkeypatch):
+    monkeypatch.delenv("PANICDB_PG_DUMP")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(definitions, "FOLDERS", ("/nowhere/*/bin",))
+    scene.refuses(
+        REFUSED, "needs pg_dump", "none was found", "let the application's migrations build the schema"
     )
 
 
@@ -433,7 +436,7 @@ def test_what_a_condition_writes_all_the_same_is_not_kept(scene):
     assert scene.server.execute("SELECT count(*) FROM pg_largeobject_metadata", "origin") == [(0,)]
 
 
-@pytest.mark.parametrize("condition", NO_SQL)
+@pytest.mark.parametrize("condition", some(NO_SQL, 3))
 def test_a_condition_that_does_not_fit(scene, condition):
     scene.refuses(REFUSED, NO_SQL[condition], more=("--root", "person", "--where", condition))
 
@@ -454,7 +457,7 @@ IDS = {
 }
 
 
-@pytest.mark.parametrize("choice", IDS, ids=" ".join)
+@pytest.mark.parametrize("choice", some(IDS, 2), ids=" ".join)
 def test_an_id_that_does_not_fit(scene, choice):
     scene.refuses(REFUSED, IDS[choice], more=choice)
 
@@ -462,7 +465,10 @@ def test_an_id_that_does_not_fit(scene, choice):
 # Rights that somebody took away
 
 
-@pytest.mark.parametrize("told", ["ALTER ROLE keeper IN DATABASE {} SET", "ALTER DATABASE {} SET"])
+TELLING = ("ALTER ROLE keeper IN DATABASE {} SET", "ALTER DATABASE {} SET")
+
+
+@pytest.mark.parametrize("told", some(TELLING, 2))
 def test_a_database_that_is_told_to_be_read_only_is_a_source(apart, told):
     """Who reads for a living is often told so; a target, where somebody said that, is left alone."""
     setting = "default_transaction_read_only = on"

@@ -35,10 +35,12 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
         values = [{f"k{n}": part for n, part in enumerate(row)} | {"owned": 1, "via": ROOT} for row in rows]
         snapshot.add_keys(keys, values)
         return
-    columns = [*(entry.table.c[name] for name in entry.identity), sa.literal(1), sa.literal(ROOT)]
-    chosen = sa.select(*columns)
+    numbers: list[sa.ColumnElement[Any]] = [sa.literal_column(str(number)) for number in (1, ROOT)]
+    chosen = sa.select(*(entry.table.c[name] for name in entry.identity), *numbers)
     if selection.where is not None:
-        chosen = chosen.where(_condition(selection.where))
+        # Some value is bound: where none is, some drivers run several statements. A condition that asks for it by its
+        # place, as $1 or ?1, gets nothing.
+        chosen = chosen.where(sa.literal(None, sa.Integer).is_(None), _condition(selection.where))
     try:
         with snapshot.naming_as_users_do():
             found = snapshot.add_keys(keys, chosen)

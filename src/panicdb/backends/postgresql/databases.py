@@ -85,11 +85,20 @@ def read_locale(session: Session) -> Locale:
 def is_there(address: Address) -> bool:
     """Tell whether a database exists that may be connected to. Raises TargetError if its server can't be asked."""
     try:
+        return _answers(address) or (
+            _listed(address) and _answers(address)
+        )  # it may have got its name just now
+    except psycopg.Error as error:
+        raise faults.unreachable(error, address, writing=True) from error
+
+
+def _answers(address: Address) -> bool:
+    try:
         session = sessions.connect(address)
     except psycopg.Error as error:
-        if faults.is_missing(error) and not _listed(address):
+        if faults.is_missing(error):
             return False
-        raise faults.unreachable(error, address, writing=True) from error
+        raise
     sessions.close(session)
     return True
 

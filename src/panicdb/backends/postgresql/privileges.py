@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from panicdb.backends.postgresql.catalog import OURS
 from panicdb.backends.postgresql.names import table_name
 from panicdb.backends.postgresql.sessions import Session
 from panicdb.errors import TargetError
@@ -21,9 +20,9 @@ _SOURCE_ROLES = """
 SELECT DISTINCT r.rolname FROM pg_catalog.pg_policy p, unnest(p.polroles) AS o (oid)
 JOIN pg_catalog.pg_roles r ON r.oid = o.oid ORDER BY 1
 """
-_SOURCE_FORCED = f"""
+_SOURCE_FORCED = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relrowsecurity AND c.relforcerowsecurity AND {OURS} ORDER BY 1, 2
+WHERE c.relrowsecurity AND c.relforcerowsecurity ORDER BY 1, 2
 """
 
 

@@ -8,7 +8,7 @@ were put aside, and the sequences come in one transaction, which the checks look
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
@@ -219,6 +219,8 @@ class PostgreSQLStaging(Staging):
             }
             filled = [spelled(built.catalog.tables[name].table) for name, count in counts.items() if count]
         if filled:
+            if not self._built:  # no migration of ours was there
+                raise _holding_rows(self._place, filled)
             with self._in_words(), self._session() as session:
                 session.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
         return {name: count for name, count in counts.items() if count}
@@ -386,6 +388,8 @@ def stage(place: Place, *, monitor: Monitor) -> Iterator[PostgreSQLStaging]:
             holder = stack.enter_context(databases.common_session(address, monitor))
         _lock(holder, address.database, place.shown)
         draft = address if given else address.to(databases.draft_name(address.database))
+        if given and not emptiness.is_marked(holder):
+            _refuse_rows(holder, place)  # looked at before, but not under the lock
         if not given:
             databases.remove_left_over(holder, address.database)
             databases.try_lock(holder, draft.database)
@@ -447,17 +451,27 @@ def check_target(place: Place, source: Place, *, existing: str) -> bool:
                     f"{place.shown}: source and target are the same database",
                     hint="name another target; the source is never written",
                 )
+        _lock(target, address.database, place.shown)  # a run that is at work would keep us waiting below
+        databases.unlock(target, address.database)
         if emptiness.is_marked(target):
             return False  # what a run left that was killed
-        filled = emptiness.filled_tables(target)
-    if filled:
-        other = {
-            "merge": "rows are merged into SQLite files only",
-            "replace": "only SQLite files are replaced",
-        }.get(existing, "only an empty database, or one with the source's schema and no rows, is filled")
-        more = f" and {len(filled) - 3} more tables" if len(filled) > 3 else ""  # noqa: PLR2004 - the first three
-        raise TargetError(
-            f"{place.shown}: exists and holds rows, in {', '.join(filled[:3])}{more}; {other}",
-            hint="choose another name, or empty it yourself",
-        )
+        _refuse_rows(target, place, existing)
     return False
+
+
+def _refuse_rows(session: Session, place: Place, existing: str = "refuse") -> None:
+    filled = emptiness.filled_tables(session)
+    if filled:
+        raise _holding_rows(place, filled, existing)
+
+
+def _holding_rows(place: Place, filled: Sequence[str], existing: str = "refuse") -> TargetError:
+    other = {
+        "merge": "rows are merged into SQLite files only",
+        "replace": "only SQLite files are replaced",
+    }.get(existing, "only an empty database, or one with the source's schema and no rows, is filled")
+    more = f" and {len(filled) - 3} more tables" if len(filled) > 3 else ""  # noqa: PLR2004 - the first three
+    return TargetError(
+        f"{place.shown}: exists and holds rows, in {', '.join(filled[:3])}{more}; {other}",
+        hint="choose another name, or empty it yourself",
+    )

@@ -35,6 +35,11 @@ GROWTH = 4
 """A key table is analysed when it has grown by this factor: plans for a small one are no plans for a large one."""
 PADDED = "bpchar"
 """The type of `char(n)`, at whose end spaces don't count."""
+_OURS_LAST = """
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ',
+    nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true)
+"""
+"""A name means a table of keys only where there is no other of that name."""
 _READ_ONLY = "SAVEPOINT reading; SET TRANSACTION READ ONLY"
 
 
@@ -167,7 +172,7 @@ class PostgreSQLSnapshot(Snapshot):
     @contextmanager
     def naming_as_users_do(self) -> Iterator[None]:
         """See `Snapshot`: by the search path of the database and the role. A failure ends the transaction anyway."""
-        self._run("SET LOCAL search_path TO DEFAULT")
+        self._run(f"SET LOCAL search_path TO DEFAULT; {_OURS_LAST}")
         yield
         self._run("SET LOCAL search_path TO ''")
 
