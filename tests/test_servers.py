@@ -158,6 +158,8 @@ def test_a_server_that_can_t_start_says_why():
 
 # Runs of tests
 
+OF_THE_OUTER_RUN = {"PYTEST_ADDOPTS", "PANICDB_TEST_REQUIRE_CONTAINER"}
+
 
 @contextlib.contextmanager
 def running(tmp_path: Path, script: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
@@ -176,8 +178,8 @@ def running(tmp_path: Path, script: str, **variables: str) -> Iterator[subproces
         "--setup-show",
     ]
     searched = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": searched, **variables}
-    environment.pop("PYTEST_ADDOPTS", None)
+    ours = {name: value for name, value in os.environ.items() if name not in OF_THE_OUTER_RUN}
+    environment = {**ours, "PYTHONPATH": searched, **variables}
     process = subprocess.Popen(
         [*command, "--rootdir", tmp_path, path],
         stdout=subprocess.PIPE,
