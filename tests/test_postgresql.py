@@ -5,10 +5,13 @@ Closures, values, faults and privileges have files of their own.
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
@@ -191,24 +194,89 @@ def test_a_failed_run_leaves_no_draft(postgres, shop, step):
 def test_the_draft_of_a_killed_run_is_dropped_and_that_of_one_at_work_is_not(postgres, shop, make_pg):
     target = read_address(postgres.url("laptop"))
     dead, alive = databases.draft_name("laptop"), databases.draft_name("laptop")
-    for name in (dead, alive):
+    theirs = f"laptop{databases.MARK}restored"  # a user's, who likes such names
+    for name in (dead, alive, theirs):
         make_pg(name=name)
+    for name in (dead, alive):
+        postgres.execute(f"COMMENT ON DATABASE {name} IS '{databases.DRAFT}'")
     with closing(sessions.connect(target.to("postgres"))) as session:
         assert databases.try_lock(session, alive)
         commands.export(shop, postgres.url("laptop"), roots=["1"], root="customers")
-        assert leftovers(postgres) == {alive}
+        assert leftovers(postgres) == {alive, theirs}
+
+
+LEFT = """
+CREATE TABLE half (a int);
+CREATE TYPE built AS ENUM ('x');
+CREATE TYPE span AS RANGE (SUBTYPE = int4);
+CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = simple);
+CREATE SCHEMA more CREATE TABLE half (a int);
+CREATE FUNCTION doubled(int) RETURNS int LANGUAGE sql AS 'SELECT 2 * $1';
+"""
 
 
 def test_what_a_killed_run_left_in_a_given_database_is_cleared_by_the_next(postgres, shop, make_pg):
-    given = make_pg(
-        "CREATE TABLE half (a int); CREATE TYPE built AS ENUM ('x'); INSERT INTO half VALUES (1)",
-        name="given",
-    )
+    given = make_pg(LEFT, name="given")
     with closing(sessions.connect(read_address(given))) as session:
         emptiness.mark(session)
     commands.clone(shop, given)
     assert commands.verify(shop, given).verdict is Verdict.EXACT
     assert postgres.execute("SELECT * FROM pg_db_role_setting") == []
+
+
+def test_what_somebody_put_into_a_marked_database_is_not_cleared(postgres, shop, make_pg):
+    given = make_pg("CREATE TABLE mine (a int); INSERT INTO mine VALUES (1)", name="given")
+    with closing(sessions.connect(read_address(given))) as session:
+        emptiness.mark(session)
+    with pytest.raises(TargetError, match="holds rows, in mine"):
+        commands.clone(shop, given)
+    assert postgres.execute("SELECT count(*) FROM mine", "given") == [(1,)]
+
+
+def test_nobody_else_writes_into_a_given_database_meanwhile(postgres, shop, make_pg):
+    given = make_pg(name="given")
+    refused: list[str] = []
+
+    def intrude(progress: Progress) -> None:
+        if progress.step == "publishing":
+            with closing(postgres.connect("given")) as session:
+                session.execute("SET lock_timeout = '100ms'")
+                try:
+                    session.execute("INSERT INTO notes (text) VALUES ('mine')")
+                except psycopg.errors.LockNotAvailable as error:
+                    refused.append(str(error))
+
+    commands.clone(shop, given, progress=intrude)
+    assert len(refused) == 1
+    assert commands.verify(shop, given).verdict is Verdict.EXACT
+
+
+def test_an_empty_schema_that_was_given_is_used(postgres, make_pg):
+    source = make_pg("CREATE SCHEMA sales; CREATE TABLE sales.orders (id int)", name="source")
+    given = make_pg("CREATE SCHEMA sales", name="given")
+    commands.clone(source, given)
+    assert commands.verify(source, given).verdict is Verdict.EXACT
+
+
+def test_who_waits_for_our_locks_does_not_keep_pg_dump_waiting_for_ever(postgres, shop):
+    """ALTER TABLE waits for us, pg_dump would wait for ALTER TABLE, and we for pg_dump."""
+    waiting: list[threading.Thread] = []
+
+    def alter() -> None:
+        with closing(postgres.connect("shop")) as session:
+            session.execute("ALTER TABLE customers ADD COLUMN more int")
+
+    def intrude(progress: Progress) -> None:
+        if progress.step == "copying the schema":
+            waiting.append(threading.Thread(target=alter))
+            waiting[0].start()
+            while not postgres.execute("SELECT FROM pg_locks WHERE NOT granted"):
+                time.sleep(0.01)
+
+    with pytest.raises(SourceError, match="somebody waits to change a table"):
+        commands.clone(shop, postgres.url("laptop"), timeout=0.5, progress=intrude)
+    waiting[0].join()
+    assert "laptop" not in postgres.databases()
 
 
 def test_who_comes_second_to_a_target_is_told_who_makes_it(postgres, shop, make_pg):
@@ -424,6 +492,81 @@ def test_a_type_of_its_own_compares_by_its_own_operator(postgres, make_pg):
     assert {table.name: table.rows for table in decided.tables} == {"word": 1, "use": 2}
     decided = commands.plan(source, roots=["3"], root="use")
     assert {table.name: table.rows for table in decided.tables} == {"word": 1, "use": 1}
+
+
+def test_keys_of_types_and_domains_of_their_own(postgres, make_pg):
+    """A key is compared by its type's operator, and a domain that forbids NULL may be part of a cycle."""
+    source = make_pg(
+        CASELESS
+        + "CREATE TABLE leaf (id caseless PRIMARY KEY); CREATE TABLE vein (id int PRIMARY KEY, leaf caseless"
+        " REFERENCES leaf); INSERT INTO leaf VALUES ('A'), ('B'); INSERT INTO vein VALUES (1, 'a'), (2, 'A'), (3, 'b');"
+        "CREATE DOMAIN number AS int NOT NULL; CREATE DOMAIN key AS number;"
+        "CREATE TABLE x (id key PRIMARY KEY, z int); CREATE TABLE y (id key PRIMARY KEY, x int REFERENCES x);"
+        "ALTER TABLE x ADD FOREIGN KEY (z) REFERENCES y; INSERT INTO x VALUES (1), (2); INSERT INTO y VALUES (1, 1);"
+        "UPDATE x SET z = 1 WHERE id = 2",
+        name="source",
+    )
+    decided = commands.plan(source, roots=["A"], root="leaf")
+    assert {table.name: table.rows for table in decided.tables} == {"leaf": 1, "vein": 2}
+    commands.export(source, postgres.url("target"), roots=["1"], root="x")
+    assert postgres.execute("SELECT count(*) FROM x", "target") == [(2,)]
+
+
+def test_an_index_that_compares_otherwise_tells_no_rows_apart(postgres, make_pg):
+    source = make_pg(
+        'CREATE TABLE t (a text COLLATE "C" NOT NULL); CREATE UNIQUE INDEX ON t (a COLLATE "POSIX");'
+        "INSERT INTO t VALUES ('a'), ('A')",
+        name="source",
+    )
+    commands.export(source, postgres.url("target"), all_roots=True, root="t")
+    assert postgres.execute("SELECT count(*) FROM t", "target") == [(2,)]
+
+
+def test_materialized_views_are_filled_in_the_order_that_they_need(postgres, make_pg):
+    source = make_pg(
+        "CREATE TABLE a (id int); INSERT INTO a VALUES (1); CREATE VIEW v AS SELECT 1 AS n;"
+        "CREATE MATERIALIZED VIEW first AS SELECT n FROM v;"
+        "CREATE MATERIALIZED VIEW second AS SELECT id AS n FROM a;"
+        "CREATE OR REPLACE VIEW v AS SELECT n FROM second; REFRESH MATERIALIZED VIEW first",
+        name="source",
+    )
+    commands.clone(source, postgres.url("target"))
+    assert postgres.execute("SELECT n FROM first", "target") == [(1,)]
+
+
+def test_per_cent_signs_in_names(postgres, make_pg):
+    source = make_pg(
+        """CREATE TABLE "100% sure" (); INSERT INTO "100% sure" DEFAULT VALUES; CREATE TYPE "a%b" AS ENUM ('x');"""
+        """CREATE TABLE "%s" ("%d" "a%b" PRIMARY KEY, "%(x)s" "a%b" REFERENCES "%s"); CREATE SEQUENCE "%";"""
+        """INSERT INTO "%s" VALUES ('x', 'x')""",
+        name="source",
+    )
+    commands.export(source, postgres.url("part"), roots=["x"], root="%s")
+    commands.clone(source, postgres.url("all"))
+    assert commands.verify(source, postgres.url("all")).verdict is Verdict.EXACT
+
+
+def test_a_trigger_may_be_off_on_one_partition(postgres, make_pg):
+    schema = (
+        "CREATE TABLE p (id int) PARTITION BY LIST (id); CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1);"
+        "CREATE TABLE p_2 PARTITION OF p FOR VALUES IN (2);"
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''fired''; END';"
+        "CREATE TRIGGER t BEFORE INSERT ON p FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE p_1 DISABLE TRIGGER t;"
+    )
+    source = make_pg(schema + "INSERT INTO p VALUES (1)", name="source")
+    given = make_pg(schema, name="given")
+    commands.clone(source, given)
+    assert commands.verify(source, given).verdict is Verdict.EXACT
+
+
+def test_a_partition_on_another_server_is_refused(make_pg):
+    source = make_pg(
+        "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER away FOREIGN DATA WRAPPER w; CREATE TABLE p (id int) PARTITION BY"
+        " LIST (id); CREATE FOREIGN TABLE p_1 PARTITION OF p FOR VALUES IN (1) SERVER away",
+        name="source",
+    )
+    with pytest.raises(SourceError, match="p_1: a partition that lies on another server"):
+        commands.plan(source, all_roots=True, root="p")
 
 
 def test_match_full_counts_what_is_null_in_part(make_pg):

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from panicdb.backends.postgresql.names import LONGEST_NAME
 from panicdb.errors import UsageError
 
+_UNQUOTED = sa.make_url("postgresql://h/a%25b").database == "a%b"
 _SCHEME = re.compile(r"postgres(?:ql)?(?:\+\w+)?(?=://)", re.IGNORECASE)
 
 
@@ -64,7 +65,7 @@ def read_address(text: str) -> Address:
         "port": url.port,
         "user": url.username,
         "password": url.password,
-        "dbname": unquote(url.database) if url.database else None,
+        "dbname": _name_of(url),
         **url.query,
     }
     parameters = {name: str(value) for name, value in said.items() if value not in (None, "")}
@@ -74,6 +75,11 @@ def read_address(text: str) -> Address:
         raise UsageError("the address names no database", hint="postgresql://HOST/DATABASE")
     _check_name(parameters["dbname"])
     return Address(MappingProxyType(parameters))
+
+
+def _name_of(url: sa.URL) -> str | None:
+    """SQLAlchemy unquotes the name of a database since 2.1."""
+    return unquote(url.database) if url.database and not _UNQUOTED else url.database
 
 
 def _check_name(database: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from panicdb.backends.postgresql.names import table_name
@@ -34,6 +35,10 @@ WHERE c.relkind IN ('r', 'p', 'f') AND {OURS}
 ORDER BY c.oid
 """
 _COLUMNS = """
+WITH RECURSIVE base (oid, of) AS (
+    SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, b.of FROM pg_catalog.pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd'
+)
 SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull, a.attgenerated <> '' AS generated,
        coalesce(b.typcategory, t.typcategory)::text AS category, coalesce(b.typname, t.typname) AS base,
@@ -52,20 +57,28 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
                 AND z.amoplefttype = y.opcintype AND z.amoprighttype = y.opcintype
            JOIN pg_catalog.pg_operator p ON p.oid = z.amopopr
            JOIN pg_catalog.pg_namespace q ON q.oid = p.oprnamespace
-           WHERE y.opcdefault AND y.opcintype = coalesce(b.oid, t.oid) LIMIT 1) END AS equals
+           WHERE y.opcdefault AND y.opcintype = coalesce(b.oid, t.oid) LIMIT 1) END AS equals,
+       CASE WHEN b.oid IS NOT NULL THEN pg_catalog.format_type(b.oid, NULL) END AS plain
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd'
+LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = (SELECT of FROM base WHERE base.oid = t.oid)
 LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
      AND e.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ANY(%s)
 ORDER BY a.attrelid, a.attnum
 """
 _INDEXES = """
-SELECT i.indrelid, i.indisprimary, i.indisunique AND i.indisvalid AND i.indpred IS NULL AS is_unique,
+SELECT i.indrelid, i.indisprimary,
+       i.indisunique AND i.indisvalid AND i.indpred IS NULL AND NOT EXISTS (
+           SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) s
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s]
+           WHERE a.attcollation <> i.indcollation[s]) AS is_unique,
        i.indpred IS NOT NULL AS partial, i.indisvalid AS valid,
-       i.indkey::text AS attributes, i.indnkeyatts::int AS keys
-FROM pg_catalog.pg_index i WHERE i.indrelid = ANY(%s)
+       i.indkey::text AS attributes, i.indnkeyatts::int AS keys, m.amname IN ('btree', 'hash') AS looks_up
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = x.relam
+WHERE i.indrelid = ANY(%s)
 ORDER BY i.indrelid, NOT i.indisprimary, i.indexrelid
 """
 _LINKS = """
@@ -83,12 +96,24 @@ class ServerType(sa.types.UserDefinedType[Any]):
 
     cache_ok = True
 
-    def __init__(self, spelled: str) -> None:
+    def __init__(self, spelled: str, equals: str | None = None, plain: str | None = None) -> None:
         self.spelled = spelled
+        self.equals = equals
+        self.plain = plain
 
     def get_col_spec(self, **_: Any) -> str:
-        """Return the spelling, for casts."""
-        return self.spelled
+        """Return the spelling, for casts in statements that have parameters."""
+        return (self.plain or self.spelled).replace("%", "%%")
+
+    class comparator_factory(sa.types.UserDefinedType.Comparator[Any]):  # noqa: N801 - SQLAlchemy's name for it
+        """Compares by the type's own operator, where it has one that no search path leads to."""
+
+        def operate(self, op: Any, *other: Any, **options: Any) -> Any:
+            """See SQLAlchemy."""
+            kind = self.type
+            if op is operators.eq and isinstance(kind, ServerType) and kind.equals is not None:
+                return self.expr.bool_op(kind.equals)(other[0])
+            return super().operate(op, *other, **options)
 
 
 class OnlyTable(sa.Table):
@@ -134,6 +159,8 @@ class _Column:
     """The type, or that of an array's elements, if the server itself has it."""
     equals: str | None
     """The operator by which values of an extension's type are equal, since no search path leads to it."""
+    plain: str | None
+    """Of a domain, the type that it is over: what a NULL may be, whatever the domain demands."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +168,7 @@ class _Index:
     primary: bool
     unique: bool
     partial: bool
+    """It does not find every row by its columns: it holds some, or blocks of them."""
     columns: tuple[str, ...] | None
     """Of its key; None if there is an expression among them."""
     leading: tuple[str, ...]
@@ -174,6 +202,12 @@ class _Reader:
 
     def read(self) -> Catalog:
         listed = [each for each in self._relations.values() if not each.is_partition]
+        for each in self._relations.values():
+            if each.is_partition and each.kind == "f":
+                raise SourceError(
+                    f"{each.shown}: a partition that lies on another server, where nothing is to be read or written",
+                    hint="detach it, or take tables without one",
+                )
         tables = {each.shown: self._table(each) for each in listed}
         revisions = {
             name: self._version_rows(table) for name, table in tables.items() if table.kind is Kind.VERSION
@@ -182,14 +216,16 @@ class _Reader:
 
     def _read_indexes(self, oids: list[int]) -> Mapping[int, list[_Index]]:
         found: dict[int, list[_Index]] = defaultdict(list)
-        for table, primary, unique, partial, valid, attributes, keys in self._rows(_INDEXES, oids):
+        for table, primary, unique, partial, valid, attributes, keys, looks_up in self._rows(_INDEXES, oids):
             names = self._names(table)
             key = [names.get(int(number)) for number in _numbers(attributes)[:keys]]
             plain = [name for name in key if name is not None]
             leading = key.index(None) if None in key else len(key)
             columns = tuple(plain) if len(plain) == len(key) else None
             if valid:
-                found[table].append(_Index(primary, unique, partial, columns, tuple(plain[:leading])))
+                found[table].append(
+                    _Index(primary, unique, partial or not looks_up, columns, tuple(plain[:leading]))
+                )
         return found
 
     def _names(self, table: int) -> Mapping[int, str]:
@@ -230,7 +266,8 @@ class _Reader:
                 "builtin": column.builtin,
                 "equals": column.equals,
             }
-            table.append_column(sa.Column(column.name, ServerType(column.type), quote=True, info=info))
+            kind_of = ServerType(column.type, column.equals, column.plain)
+            table.append_column(sa.Column(column.name, kind_of, quote=True, info=info))
         for name in identity:
             if name in _SYSTEM_TYPES and name not in table.c:
                 info = {"type": _SYSTEM_TYPES[name], "collation": None, "nullable": False, "never_null": True}

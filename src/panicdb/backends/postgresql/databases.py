@@ -24,9 +24,13 @@ from panicdb.values import Monitor
 
 MARK = "__panicdb_"
 MARK_BYTES = 4
+DRAFT = "a draft of panicdb: its run makes it its target, or drops it"
+"""The comment of a draft, until it is a target: a name alone is no reason to drop a database."""
 COMMON = ("postgres", "template1")
 """Databases that nearly every server has, tried in this order for what concerns all databases."""
 _DUPLICATE = "42P04"
+RENAMINGS = 5
+"""How often to try: the server itself waits 5 seconds for sessions to end."""
 SECONDS_TO_END = 30.0
 SECONDS_BETWEEN = 0.1
 _NO_LOCALE = (
@@ -175,8 +179,9 @@ def remove_left_over(session: Session, target: str) -> None:
     start = _prefix(target) + MARK
     rows = session.execute(
         "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname::text, %s) "
-        "AND pg_catalog.pg_has_role(datdba, 'USAGE')",
-        (start,),
+        "AND pg_catalog.pg_has_role(datdba, 'USAGE') "
+        "AND pg_catalog.shobj_description(oid, 'pg_database') = %s",
+        (start, DRAFT),
     ).fetchall()
     for (name,) in rows:
         if len(name) == len(start) + 2 * MARK_BYTES and try_lock(session, name):
@@ -203,6 +208,7 @@ def create(session: Session, name: str, locale: Locale, shown: str) -> None:
         ) from error
     except psycopg.Error as error:
         raise faults.explain(error, shown, "creating the database", writing=True) from error
+    session.execute(f"COMMENT ON DATABASE {quote(name)} IS {sql.Literal(DRAFT).as_string()}")
 
 
 def drop(session: Session, name: str) -> None:
@@ -220,7 +226,7 @@ def rename(address: Address, draft: str, target: str, shown: str) -> None:
         number, process = find(session, draft), session.info.backend_pid
         terminate_others(session, draft)
         try:
-            session.execute(f"ALTER DATABASE {quote(draft)} RENAME TO {quote(target)}")
+            _rename(session, draft, target)
         except psycopg.Error as error:
             if error.sqlstate == _DUPLICATE:
                 raise TargetError(
@@ -229,6 +235,20 @@ def rename(address: Address, draft: str, target: str, shown: str) -> None:
                 ) from error
             if not faults.is_lost(error) or not _has_become(address, process, number, target, shown):
                 raise faults.explain(error, shown, "publishing", writing=True) from error
+
+
+def _rename(session: Session, draft: str, target: str) -> None:
+    """One transaction, so that no target bears the mark of a draft. Autovacuum may be there for a moment."""
+    for attempt in range(RENAMINGS):
+        try:
+            with session.transaction():
+                session.execute(f"COMMENT ON DATABASE {quote(draft)} IS NULL")
+                session.execute(f"ALTER DATABASE {quote(draft)} RENAME TO {quote(target)}")
+        except psycopg.errors.ObjectInUse:
+            if attempt == RENAMINGS - 1:
+                raise
+        else:
+            return
 
 
 def _has_become(address: Address, process: int, number: int | None, target: str, shown: str) -> bool:
@@ -257,7 +277,10 @@ def terminate_others(session: Session, name: str) -> None:
     """End what is left of sessions in a draft: a migration that was killed may have some."""
     session.execute(
         "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity "
-        "WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid()",
+        "WHERE datname = %s AND pid <> pg_catalog.pg_backend_pid() "
+        # Whoever is none of ours may not be ended by us: autovacuum, for one, gives way by itself.
+        "AND usesysid IS NOT NULL AND pg_catalog.pg_has_role(usesysid, 'USAGE') "
+        "AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = usesysid AND r.rolname <> CURRENT_USER)",
         (name,),
     )
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,13 @@ _EXTENSION_COMMENT = re.compile(r"^COMMENT ON EXTENSION .*? IS '(?:[^']|'')*';$\
 """It belongs to the extension, and is not for everybody to set."""
 _USER_MAPPING = re.compile(r"^CREATE USER MAPPING FOR .*?;$\n?", re.MULTILINE | re.DOTALL)
 """It may hold a password, which is nothing to hand on."""
-_NEWER = re.compile(r"^SET transaction_timeout = 0;$\n?", re.MULTILINE)
-"""What older servers than this pg_dump don't know, and nobody needs."""
+_TIMEOUTS = re.compile(r"^SET \w+_timeout = 0;$\n?", re.MULTILINE)
+"""Older servers than this pg_dump don't know each of them, and ours are set."""
 _LOST = re.compile(
     r"connection unexpectedly|terminating connection|could not (receive|send) data|lost synchronization|reset by peer"
 )
-_PUBLIC = re.compile(r"^CREATE SCHEMA public;$", re.MULTILINE)
+_LOCKED = re.compile(r"(lock|statement) timeout|could not obtain lock")
+_SCHEMA = re.compile(r'^CREATE SCHEMA ("(?:[^"]|"")+"|\w+);$\n?', re.MULTILINE)
 _OPTIONS = "-c standard_conforming_strings=on"
 """Else pg_dump spells text as the database is told to, and says so first: too late where all of it is read at once."""
 
@@ -40,14 +41,22 @@ class Definitions:
     before: str
     after: str
 
+    def before_in(self, schemas: Container[str]) -> str:
+        """Return what is to be there before, where these schemas are there already."""
+        return _SCHEMA.sub(lambda match: "" if _unquoted(match[1]) in schemas else match[0], self.before)
 
-def dump_definitions(address: Address, version: int, monitor: Monitor) -> Definitions:
+
+def dump_definitions(
+    address: Address, version: int, monitor: Monitor, lock_seconds: float = 30.0
+) -> Definitions:
     """Let pg_dump read the definitions of a database whose server has the major `version`. Reads only.
 
     Raises SourceError if there is no pg_dump of that version or later, TransferError if it fails.
     """
     program = find_program(version)
-    return Definitions(*(_dump(program, address, section, monitor) for section in ("pre-data", "post-data")))
+    return Definitions(
+        *(_dump(program, address, section, monitor, lock_seconds) for section in ("pre-data", "post-data"))
+    )
 
 
 def find_program(version: int) -> str:
@@ -88,8 +97,10 @@ def _version_of(program: str) -> int | None:
     return None if match is None else int(match[1])
 
 
-def _dump(program: str, address: Address, section: str, monitor: Monitor) -> str:
+def _dump(program: str, address: Address, section: str, monitor: Monitor, lock_seconds: float) -> str:
     command = [program, "--schema-only", f"--section={section}", "--no-owner", "--no-privileges"]
+    # Somebody who waits for a lock of ours would keep it waiting for ever, and everybody else.
+    command += [f"--lock-wait-timeout={max(1, round(lock_seconds * 1000))}ms"]
     command += ["--no-tablespaces", "--no-subscriptions", "--no-password", "--dbname", _conninfo(address)]
     try:
         process = subprocess.Popen(  # noqa: S603 - found above; nothing of the arguments is a secret
@@ -111,9 +122,13 @@ def _dump(program: str, address: Address, section: str, monitor: Monitor) -> str
             process.kill()
     if process.returncode != 0:
         raise _failed(complaints, address)
-    for pattern in (_META, _EXTENSION_COMMENT, _USER_MAPPING, _NEWER):
+    for pattern in (_META, _EXTENSION_COMMENT, _USER_MAPPING, _TIMEOUTS):
         text = pattern.sub("", text)
-    return _PUBLIC.sub("CREATE SCHEMA IF NOT EXISTS public;", text)
+    return text
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _communicate(process: "subprocess.Popen[str]", monitor: Monitor) -> tuple[str, str]:
@@ -128,6 +143,11 @@ def _communicate(process: "subprocess.Popen[str]", monitor: Monitor) -> tuple[st
 def _failed(complaints: str, address: Address) -> PanicDBError:
     lines = [line for line in complaints.splitlines() if line.strip()]
     said = redacted(lines[0].partition("error: ")[2] or lines[0]) if lines else "it said nothing"
+    if _LOCKED.search(complaints):
+        return SourceError(
+            f"{address.shown}: locked: somebody waits to change a table that pg_dump has to read",
+            hint="run this again when that is done, or wait longer with --timeout",
+        )
     if _LOST.search(complaints):
         return TransferError(
             f"{address.shown}: the connection to the server was lost while pg_dump read the definitions: {said}",

@@ -15,6 +15,8 @@ _NO_EXTENSION = """
 NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND d.objid = {oid}
             AND d.classid = 'pg_catalog.{of}'::pg_catalog.regclass)
 """
+_NO_PART = _NO_EXTENSION.replace("'e'", "'i'")
+"""Not made by the server along with something else, such as the functions of a range type."""
 _OBJECTS = f"""
 SELECT 'pg_class' AS class, c.oid, n.nspname, c.relname AS name
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -23,7 +25,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c') AND NOT c.relispartition 
 UNION ALL
 SELECT 'pg_proc', p.oid, n.nspname, p.proname
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE {_OURS} AND {_NO_EXTENSION.format(oid="p.oid", of="pg_proc")}
+WHERE {_OURS} AND {_NO_EXTENSION.format(oid="p.oid", of="pg_proc")} AND {_NO_PART.format(oid="p.oid", of="pg_proc")}
 UNION ALL
 SELECT 'pg_type', t.oid, n.nspname, t.typname
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
@@ -36,6 +38,17 @@ UNION ALL
 SELECT 'pg_ts_config', f.oid, n.nspname, f.cfgname
 FROM pg_catalog.pg_ts_config f JOIN pg_catalog.pg_namespace n ON n.oid = f.cfgnamespace
 WHERE {_OURS} AND {_NO_EXTENSION.format(oid="f.oid", of="pg_ts_config")}
+UNION ALL
+SELECT 'pg_ts_dict', f.oid, n.nspname, f.dictname
+FROM pg_catalog.pg_ts_dict f JOIN pg_catalog.pg_namespace n ON n.oid = f.dictnamespace
+WHERE {_OURS} AND {_NO_EXTENSION.format(oid="f.oid", of="pg_ts_dict")}
+UNION ALL
+SELECT 'pg_conversion', v.oid, n.nspname, v.conname
+FROM pg_catalog.pg_conversion v JOIN pg_catalog.pg_namespace n ON n.oid = v.connamespace
+WHERE {_OURS} AND {_NO_EXTENSION.format(oid="v.oid", of="pg_conversion")}
+UNION ALL
+SELECT 'pg_foreign_server', s.oid, '', s.srvname FROM pg_catalog.pg_foreign_server s
+WHERE {_NO_EXTENSION.format(oid="s.oid", of="pg_foreign_server")}
 UNION ALL
 SELECT 'pg_publication', b.oid, '', b.pubname FROM pg_catalog.pg_publication b
 UNION ALL
@@ -51,11 +64,12 @@ _SCHEMAS = """
 SELECT nspname FROM pg_catalog.pg_namespace n
 WHERE nspname NOT IN ('information_schema', 'public') AND nspname !~ '^pg_'
   AND pg_catalog.pg_has_role(nspowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e WHERE e.extnamespace = n.oid)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.deptype = 'e' AND d.objid = n.oid
                   AND d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
 """
 _EXTENSIONS = "SELECT extname FROM pg_catalog.pg_extension"
-_WORDS = {"composite type": "type", "foreign table": "foreign table"}
+_WORDS = {"composite type": "type"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,10 @@ class Inventory:
     """What a database holds beside the system: to be left as it is."""
 
     schemas: frozenset[str]
+    """Those of this role, which it may drop."""
     extensions: frozenset[str]
+    every: frozenset[str]
+    """All schemas, whoever's they are."""
 
 
 def take_inventory(session: Session) -> Inventory:
@@ -71,6 +88,7 @@ def take_inventory(session: Session) -> Inventory:
     return Inventory(
         frozenset(row[0] for row in session.execute(_SCHEMAS)),
         frozenset(row[0] for row in session.execute(_EXTENSIONS)),
+        frozenset(row[0] for row in session.execute("SELECT nspname FROM pg_catalog.pg_namespace")),
     )
 
 

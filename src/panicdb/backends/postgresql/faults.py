@@ -195,7 +195,7 @@ def _why_lost(error: psycopg.Error) -> str:
 def said(error: psycopg.Error) -> str:
     """Repeat the server's message, not its details: these quote keys and values. So do messages about values."""
     state = error.sqlstate or ""
-    if state.startswith("22"):
+    if state.startswith(("22", "P0")):  # what a function raises may hold anything
         return f"{type(error).__name__} (SQLSTATE {state})"
     return " ".join((error.diag.message_primary or first_line(str(error))).split())
 

@@ -116,7 +116,7 @@ class Loader:
         count = self._snapshot.connection.scalar(sa.select(sa.func.count()).select_from(rows_of(step)))
         try:
             self._target.execute(
-                f"INSERT INTO {table} SELECT FROM pg_catalog.generate_series(1, %s)", (count,)
+                f"INSERT INTO {table} SELECT FROM pg_catalog.generate_series(1, {int(count or 0)})"
             )
         except psycopg.Error as error:
             raise self._refused(error, step.entry.name) from error

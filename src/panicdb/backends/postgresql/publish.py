@@ -115,6 +115,7 @@ class PostgreSQLStaging(Staging):
             return False
         with self._session() as session:
             if emptiness.is_marked(session):
+                _refuse_rows(session, self._place)  # whoever put them there may have taken it for theirs
                 self._clear(session, None)
             if not emptiness.list_objects(session):
                 return False
@@ -194,10 +195,10 @@ class PostgreSQLStaging(Staging):
         """See `Staging`: by pg_dump; keys, indexes and triggers wait until the rows are there."""
         source = _own(snapshot)
         version = source.session.info.server_version // 10_000
-        definitions = dump_definitions(source.address, version, self._monitor)
+        definitions = dump_definitions(source.address, version, self._monitor, source.lock_seconds)
         self.prepare(snapshot)
         with self._in_words(), self._session() as session:
-            session.execute(definitions.before)
+            session.execute(definitions.before_in(emptiness.take_inventory(session).every))
         self._definitions = definitions
 
     def add_versions(self, rows: Mapping[str, tuple[str, ...]]) -> None:
@@ -237,6 +238,7 @@ class PostgreSQLStaging(Staging):
         with self._in_words():
             writer.execute("BEGIN")
             writer.execute(f"SET LOCAL maintenance_work_mem = '{MEMORY_FOR_INDEXES}'")
+            self._claim(writer)
             if self._definitions is None:
                 self._put_aside(writer, steps)
         versions = [
@@ -247,6 +249,14 @@ class PostgreSQLStaging(Staging):
         load.Loader(source, writer, self.explain).load([*versions, *steps], monitor, total)
         with suppress(psycopg.Error):
             source.session.execute("ROLLBACK")  # nobody's vacuum has to wait for what is read no more
+
+    def _claim(self, writer: Session) -> None:
+        """Let nobody else write into a database that was given, from now to the end; and look again whether one did."""
+        there = self._look_into(writer)
+        names = [quoted(each.schema, each.name) for each in there.relations if each.kind != "f"]
+        if names:
+            writer.execute(f"LOCK TABLE ONLY {', ONLY '.join(names)} IN SHARE ROW EXCLUSIVE MODE")
+        _refuse_rows(writer, self._place)
 
     def _put_aside(self, writer: Session, steps: tuple[CopyStep, ...]) -> None:
         there = self._look_into(writer)
@@ -267,8 +277,7 @@ class PostgreSQLStaging(Staging):
                 writer.execute(self._definitions.after)
             for statement in self._later:
                 writer.execute(statement)
-            for name in source.populated:
-                writer.execute(f"REFRESH MATERIALIZED VIEW {name}")
+            _refresh(writer, source.populated)
             sequences.set_standings(self._look_into(writer).connection, source.standings)
             if self._common is None:
                 emptiness.unmark(writer)
@@ -364,6 +373,22 @@ class PostgreSQLStaging(Staging):
             self._writer = None
 
 
+def _refresh(writer: Session, views: Sequence[str]) -> None:
+    """Fill materialized views; one that reads another waits for that."""
+    waiting, last = list(views), 0
+    while waiting and len(waiting) != last:
+        last, left = len(waiting), []
+        for name in waiting:
+            try:
+                with writer.transaction():
+                    writer.execute(f"REFRESH MATERIALIZED VIEW {name}")
+            except psycopg.errors.ObjectNotInPrerequisiteState:
+                left.append(name)
+        waiting = left
+    for name in waiting:
+        writer.execute(f"REFRESH MATERIALIZED VIEW {name}")  # and fail with what the server says
+
+
 def _out_of_order() -> NoReturn:
     raise AssertionError("a target is finished and published after it was loaded")
 
@@ -388,7 +413,7 @@ def stage(place: Place, *, monitor: Monitor) -> Iterator[PostgreSQLStaging]:
             holder = stack.enter_context(databases.common_session(address, monitor))
         _lock(holder, address.database, place.shown)
         draft = address if given else address.to(databases.draft_name(address.database))
-        if given and not emptiness.is_marked(holder):
+        if given:
             _refuse_rows(holder, place)  # looked at before, but not under the lock
         if not given:
             databases.remove_left_over(holder, address.database)
@@ -453,8 +478,6 @@ def check_target(place: Place, source: Place, *, existing: str) -> bool:
                 )
         _lock(target, address.database, place.shown)  # a run that is at work would keep us waiting below
         databases.unlock(target, address.database)
-        if emptiness.is_marked(target):
-            return False  # what a run left that was killed
         _refuse_rows(target, place, existing)
     return False
 

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from panicdb.backends.postgresql.catalog import OURS
 from panicdb.backends.postgresql.names import quoted, table_name
 
+AT_ONCE = 100
+"""Sequences that one statement reads: the time to plan one grows with the square of them."""
 _LISTED = f"""
 SELECT n.nspname, c.relname, s.seqincrement, o.nspname, r.relname, a.attname
 FROM pg_catalog.pg_class c
@@ -58,11 +60,13 @@ def read_standings(connection: sa.Connection) -> Mapping[str, Standing]:
     listed = [tuple(row) for row in connection.exec_driver_sql(_LISTED)]
     if not listed:
         return {}
-    each = " UNION ALL ".join(
-        f"SELECT {number}, last_value, is_called FROM {quoted(row[0], row[1])}"
-        for number, row in enumerate(listed)
-    ).replace("%", "%%")
-    stands = {row[0]: (int(row[1]), bool(row[2])) for row in connection.exec_driver_sql(each)}
+    stands: dict[int, tuple[int, bool]] = {}
+    for start in range(0, len(listed), AT_ONCE):
+        each = " UNION ALL ".join(
+            f"SELECT {number}, last_value, is_called FROM {quoted(row[0], row[1])}"
+            for number, row in enumerate(listed[start : start + AT_ONCE], start)
+        ).replace("%", "%%")
+        stands |= {row[0]: (int(row[1]), bool(row[2])) for row in connection.exec_driver_sql(each)}
     return {
         table_name(schema, name): Standing(
             schema,
@@ -77,7 +81,8 @@ def read_standings(connection: sa.Connection) -> Mapping[str, Standing]:
 
 def set_standings(connection: sa.Connection, wanted: Mapping[str, Standing]) -> None:
     """Let every sequence go on where another one of its name stands. Not undone by a rollback (setval)."""
-    for name in wanted.keys() & read_standings(connection).keys():
+    there = {table_name(row[0], row[1]) for row in connection.exec_driver_sql(_LISTED)}
+    for name in wanted.keys() & there:
         each = wanted[name]
         connection.exec_driver_sql(
             "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s, %s)",

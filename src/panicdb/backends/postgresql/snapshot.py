@@ -47,6 +47,8 @@ class PostgreSQLSnapshot(Snapshot):
     """See `Snapshot`. Errors of the driver are translated as they leave SQLAlchemy."""
 
     method: ClassVar[str] = "copy"
+    lock_seconds: float = 30.0
+    """How long to wait for a lock; `open_snapshot` was told."""
 
     def __init__(self, place: Place, session: Session, connection: sa.Connection | None = None) -> None:
         self.place = place
@@ -126,8 +128,7 @@ class PostgreSQLSnapshot(Snapshot):
             child = Collated(child, theirs)
         if _info(parent)["base"] == PADDED and _info(child)["base"] != PADDED:
             child = sa.cast(child, ServerType(f"pg_catalog.{PADDED}"))  # else both were compared as text
-        operator = _info(parent).get("equals")
-        return parent == child if operator is None else parent.bool_op(operator)(child)
+        return parent == child
 
     def can_look_up(
         self,
@@ -311,7 +312,7 @@ class Collated(sa.ColumnElement[Any]):
 
 @compiles(Collated)
 def _collated(element: Collated, compiler: SQLCompiler, **options: Any) -> str:
-    return f"({compiler.process(element.column, **options)}) COLLATE {element.collation}"
+    return f"({compiler.process(element.column, **options)}) COLLATE {element.collation.replace('%', '%%')}"
 
 
 def _info(column: sa.ColumnElement[Any]) -> Mapping[str, Any]:
@@ -332,6 +333,7 @@ def open_snapshot(place: Place, *, timeout: float, monitor: Monitor) -> Iterator
         sessions.opened(address, monitor=monitor, lock_seconds=timeout) as session,
     ):
         snapshot = PostgreSQLSnapshot(place, session)
+        snapshot.lock_seconds = timeout
         with sessions.unwrapping(snapshot.connection):
             with sessions.translated(snapshot.explain):
                 health.require_primary(session, place.shown)

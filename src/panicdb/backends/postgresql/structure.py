@@ -59,7 +59,7 @@ SELECT i.indrelid::pg_catalog.regclass::text, x.oid::pg_catalog.regclass::text, 
              WHERE a.attrelid = x.oid AND a.attstattarget >= 0 ORDER BY a.attnum)::text
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-WHERE i.indrelid = ANY(%(plain)s) AND i.indisvalid AND {_FREE}
+WHERE i.indrelid = ANY(%(plain)s) AND i.indisvalid AND x.reltablespace = 0 AND {_FREE}
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x'))
 ORDER BY x.oid
 """
@@ -152,8 +152,8 @@ class Structure:
         for table, name, enabled in self._rows(_TRIGGERS):
             trigger = f"TRIGGER {quote(name)}"
             yield Aside(
-                (f"ALTER TABLE {table} DISABLE {trigger}",),
-                (f"ALTER TABLE {table} {_ENABLED[enabled]} {trigger}",),
+                (f"ALTER TABLE ONLY {table} DISABLE {trigger}",),
+                (f"ALTER TABLE ONLY {table} {_ENABLED[enabled]} {trigger}",),
             )
 
     def _policies(self) -> Iterator[Aside]:
