@@ -200,6 +200,32 @@ TABLES = [
         {"lab": [(2,)], "run: id": [(4,), (5,)], "image: id": [(41,), (51,)]},
     ),
     case(
+        "partitioned tables that refer to each other, and to themselves",
+        """
+        CREATE TABLE a (id integer, k integer, b integer, up integer, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+        CREATE TABLE a_1 PARTITION OF a FOR VALUES IN (1);
+        CREATE TABLE a_2 PARTITION OF a FOR VALUES IN (2);
+        CREATE TABLE b (id integer PRIMARY KEY, a integer, k integer, FOREIGN KEY (a, k) REFERENCES a)
+            PARTITION BY RANGE (id);
+        CREATE TABLE b_rest PARTITION OF b DEFAULT;
+        ALTER TABLE a ADD FOREIGN KEY (b) REFERENCES b, ADD FOREIGN KEY (up, k) REFERENCES a;
+        INSERT INTO b VALUES (1, NULL, NULL);
+        INSERT INTO a VALUES (1, 1, 1, NULL), (1, 2, NULL, NULL), (2, 2, NULL, 1), (3, 2, NULL, 2), (9, 1, NULL, 1);
+        UPDATE b SET a = 2, k = 2; INSERT INTO b VALUES (2, 3, 2), (7, NULL, NULL);
+        """,
+        "--root a --where 'id = 2'",
+        {
+            "a: id, k, tableoid::regclass::text": [
+                (1, 1, "a_1"),
+                (1, 2, "a_2"),
+                (2, 2, "a_2"),
+                (3, 2, "a_2"),
+                (9, 1, "a_1"),
+            ],
+            "b": [(1, 2, 2), (2, 3, 2)],
+        },
+    ),
+    case(
         "a partitioned table without a key keeps its duplicates, in partitions by hash",
         """
         CREATE TABLE lab (id integer PRIMARY KEY);
@@ -436,6 +462,17 @@ KEYS = [
         """,
         "--root node 3",
         {"node": [(1, 1), (2, 1), (3, 2), (5, 3)]},
+    ),
+    case(
+        "a key that is computed, and one that is checked late",
+        """
+        CREATE TABLE lab (n integer NOT NULL UNIQUE DEFERRABLE INITIALLY DEFERRED,
+            id integer GENERATED ALWAYS AS (n + 1) STORED PRIMARY KEY);
+        CREATE TABLE run (lab integer REFERENCES lab, n integer REFERENCES lab (id));
+        INSERT INTO lab VALUES (1), (2); INSERT INTO run VALUES (2, 3), (3, 3), (NULL, 2);
+        """,
+        "--root lab 2",
+        {"lab": [(1, 2), (2, 3)], "run": [(2, 3), (None, 2)]},
     ),
     case(
         "MATCH FULL: all of a link or nothing of it",
@@ -847,6 +884,42 @@ CONDITIONS = [
         "--root run --where 'id = 2 -- and so on'",
         {"run: id": [(2,)], "other": [(2,)]},
     ),
+    case(
+        "placeholders of a driver are text",
+        THINGS,
+        """--root run --where "name = '%s' OR name = '%(x)s' OR name = ':x' OR id = 2" """,
+        {"run: id": [(2,)], "other": [(2,)]},
+    ),
+    case(
+        "where a row lies",
+        THINGS,
+        """--root run --where "ctid = '(0,2)' AND xmin IS NOT NULL" """,
+        {"run: id": [(2,)], "other": [(2,)]},
+    ),
+    case(
+        "tables named as those that panicdb keeps keys in",
+        THINGS + "CREATE TABLE keys0_0 (k0 integer); INSERT INTO keys0_0 VALUES (2);",
+        "--root run --where 'id IN (SELECT k0 FROM keys0_0)'",
+        {"run: id": [(2,)], "other": [(2,)]},
+    ),
+    case(
+        "tables that the database's own search path leads to",
+        THINGS
+        + """
+        CREATE SCHEMA aside; CREATE TABLE aside.wanted (id integer); INSERT INTO aside.wanted VALUES (2);
+        DO $$ BEGIN
+            EXECUTE format('ALTER DATABASE %I SET search_path = aside, public', current_database());
+        END $$;
+        """,
+        "--root run --where 'id IN (SELECT id FROM wanted)'",
+        {"run: id": [(2,)], "other": [(2,)]},
+    ),
+    refusal(
+        "a value which nobody gave",
+        THINGS,
+        "--root run --where 'id = $1 OR id < $1'",
+        "no row of run was chosen",
+    ),
     refusal(
         "an end of the transaction, and a deletion",
         THINGS,
@@ -936,6 +1009,44 @@ CONSTRAINTS = [
         VIOLATED + "ALTER TABLE run ADD CHECK (note <> 'b') NOT VALID;",
         "--root run --all",
         {"run": [(1, 1, "a"), (2, 99, "b"), (3, None, "c")], "image": [(1,), (2,)]},
+    ),
+    case(
+        "a domain's check that was never made",
+        """
+        CREATE DOMAIN small AS integer;
+        CREATE TABLE run (id integer PRIMARY KEY, size small, sizes small[]);
+        INSERT INTO run VALUES (1, -1, '{-1}'), (2, 2, '{2}');
+        ALTER DOMAIN small ADD CHECK (VALUE > 0) NOT VALID;
+        """,
+        "--root run 1",
+        {"run: id, size, sizes::text": [(1, -1, "{-1}")]},
+    ),
+    refusal(
+        "a check whose function finds its tables by the search path: nor could pg_dump restore it",
+        """
+        CREATE TABLE allowed (word text);
+        CREATE FUNCTION is_allowed(text) RETURNS boolean LANGUAGE sql STABLE
+            AS 'SELECT EXISTS (SELECT FROM allowed WHERE word = $1)';
+        CREATE TABLE run (id integer PRIMARY KEY, word text CHECK (is_allowed(word)));
+        INSERT INTO allowed VALUES ('a');
+        INSERT INTO run VALUES (1, 'a');
+        """,
+        "--root run 1",
+        'relation "allowed" does not exist',
+        exit_code=4,
+    ),
+    case(
+        "a check whose function looks into another table",
+        """
+        CREATE TABLE words (word text);
+        CREATE FUNCTION is_allowed(text) RETURNS boolean LANGUAGE sql STABLE
+            AS 'SELECT EXISTS (SELECT FROM public.words WHERE word = $1)';
+        INSERT INTO words VALUES ('a');
+        CREATE TABLE run (id integer PRIMARY KEY, word text CHECK (is_allowed(word)));
+        INSERT INTO run VALUES (1, 'a');
+        """,
+        "--root run 1 --whole words",
+        {"run": [(1, "a")], "words": [("a",)]},
     ),
     case(
         "foreign keys that are not enforced",

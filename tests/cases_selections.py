@@ -615,6 +615,13 @@ CHOICES = [
         "--where can't be evaluated",
     ),
     refusal(
+        "a condition that asks for a value which nobody gave",
+        SHARED,
+        "--root run --where 'id = ?1 OR id < ?1'",
+        "no row of run was chosen",
+        only=("sqlite", "PostgreSQL calls it $1"),
+    ),
+    refusal(
         "an empty root table", "CREATE TABLE run (id INTEGER PRIMARY KEY);", "--root run --all", "it is empty"
     ),
     refusal("a root that is not there", SHARED, "--root run 99", "run row 99 not found in source database"),

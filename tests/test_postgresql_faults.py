@@ -812,6 +812,9 @@ def test_privileges_that_are_missing_are_named_in_one_list(tidy, dumping):
 # 29: two at once
 
 
+TOO_LATE = "makes it just now|exists and holds rows|appeared while|somebody holds a lock"
+
+
 @pytest.mark.fault(29)
 @pytest.mark.parametrize("rounds", [pytest.param(50, marks=pytest.mark.prove), 4])
 def test_of_two_runs_to_one_database_one_wins(scenes, tmp_path, rounds):
@@ -828,7 +831,49 @@ def test_of_two_runs_to_one_database_one_wins(scenes, tmp_path, rounds):
                 assert scene.state() == COMPLETE
                 (loser,) = (each for each in ends if each.code == REFUSED)
                 complains(loser, REFUSED)
-                assert "makes it just now" in loser.stderr or "exists and holds rows" in loser.stderr, loser
+                assert re.search(TOO_LATE, loser.stderr), loser
+
+
+def fill_meanwhile(scene, fill, where):
+    """Export while somebody else fills the target, at the first step of ours at a place in the code."""
+    happened = []
+
+    def act(step):
+        if not happened and where in step.where:
+            happened.append(step)
+            fill()
+
+    with faults.at_every_step(act):
+        ended = scene.run()
+    assert happened
+    return ended
+
+
+@pytest.mark.fault(14, 29)
+@pytest.mark.parametrize("where", ["snapshot._lock", "databases.rename"])
+def test_a_database_that_appears_meanwhile_is_left_alone(scene, where):
+    ended = fill_meanwhile(scene, lambda: scene.server.create(scene.script, scene.target), where)
+    complains(
+        ended, REFUSED, "exists and holds rows" if "_lock" in where else "appeared while the copy was made"
+    )
+    assert scene.content() == scene.source_content()
+    assert scene.drafts() == []
+
+
+@pytest.mark.fault(14, 29)
+@pytest.mark.parametrize("where", ["snapshot._lock", "publish.stands", "publish.load"])
+def test_rows_that_somebody_writes_into_a_given_database_meanwhile_are_left_alone(scenes, where):
+    scene = scenes["standing"]
+
+    def fill():
+        scene.server.execute("INSERT INTO owner (name) VALUES ('theirs')", scene.target)
+
+    ended = fill_meanwhile(scene, fill, where)
+    assert ended.code in (REFUSED, FAILED), ended
+    assert "Traceback" not in ended.stderr
+    with closing(scene.server.connect(scene.target)) as session:
+        assert session.execute("SELECT name FROM owner").fetchall() == [("theirs",)]
+        assert session.execute("SELECT count(*) FROM node").fetchall() == [(0,)]
 
 
 # 6: no room
