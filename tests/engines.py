@@ -22,7 +22,7 @@ from psycopg import sql
 
 from panicdb.backends.sqlite import files
 from panicdb.values import quote_name
-from servers import Pool, Server
+from servers import Pool, Server, choose
 
 
 class Engine(ABC):
@@ -293,6 +293,10 @@ class PostgreSQL(Engine):
         """Name ours: a draft of a target has its name in its own."""
         named = self.query(self.server.url(), "SELECT datname FROM pg_database")
         return {name for (name,) in named if self._word in name}
+
+    def share(self, number: int) -> int:
+        """Say how many of a campaign's cases are for this server: all on the first, a fifth on any other."""
+        return number if self.server.name == choose()[0] else number // 5
 
     @cached_property
     def features(self) -> frozenset[str]:

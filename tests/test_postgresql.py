@@ -86,6 +86,7 @@ def test_a_database_that_does_not_exist_is_built_aside_and_renamed(postgres, sho
     assert not any("laptop" in names for names in seen)
     assert any(databases.MARK in name for names in seen for name in names)
     assert leftovers(postgres) == set()
+    assert postgres.execute("SELECT datconnlimit FROM pg_database WHERE datname = 'laptop'") == [(-1,)]
     report = commands.verify(shop, postgres.url("laptop"), roots=["2"], root="customers")
     assert report.verdict is Verdict.EXACT
 
@@ -198,7 +199,7 @@ def test_the_draft_of_a_killed_run_is_dropped_and_that_of_one_at_work_is_not(pos
     for name in (dead, alive, theirs):
         make_pg(name=name)
     for name in (dead, alive):
-        postgres.execute(f"COMMENT ON DATABASE {name} IS '{databases.DRAFT}'")
+        postgres.execute(f"ALTER DATABASE {name} CONNECTION LIMIT {databases.DRAFT}")
     with closing(sessions.connect(target.to("postgres"))) as session:
         assert databases.try_lock(session, alive)
         commands.export(shop, postgres.url("laptop"), roots=["1"], root="customers")

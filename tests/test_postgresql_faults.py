@@ -26,10 +26,8 @@ from postgresql_faults import (
     REFUSED,
     UNKNOWN,
     WAYS,
-    Ended,
     Scene,
     State,
-    Way,
 )
 from postgresql_faults_worker import Worker
 
@@ -188,29 +186,41 @@ def test_pg_dump_that_loses_its_connection_is_believed_nothing(tidy, dumping, ev
 # 12: the answer to COMMIT, or to the last step, never comes
 
 
-@pytest.mark.fault(12)
-def test_a_commit_whose_answer_is_lost_is_reported_as_what_it_was(each_scene):
-    """The last COMMIT of the target's session: rows are there, and that is what is said."""
-    scene = each_scene
-    commits_seen = [m for m in faults.count_messages(scene, Way("target", wire.SERVER)) if m.tag == "COMMIT"]
+def commit_of(scene, what):
+    """Say which COMMIT of a run on the target's way is that of the rows, and which that of the rename: as (how many
+    answers of that tag, number of the client's message that asked for it).
+    """
     scene.ready()
     with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(len(commits_seen), tag="COMMIT")
+        assert run().code == DONE
+        proxy.settle()
+    scene.ready()
+    answers = [place for place, message in enumerate(proxy.messages) if message.tag == "COMMIT"]
+    number = len(answers) - (scene.kind == "new" and what == "rows")
+    asked = [m.number for m in proxy.messages[: answers[number - 1]] if m.sender == wire.CLIENT]
+    return number, max(asked)
+
+
+@pytest.mark.fault(12)
+def test_a_commit_whose_answer_is_lost_is_reported_as_what_it_was(each_scene):
+    """Rows are there, and that is what is said."""
+    scene = each_scene
+    answer, _ = commit_of(scene, "rows")
+    with faults.by_proxy(scene, "target") as (proxy, run):
+        proxy.drop(answer, tag="COMMIT")
         ended = run()
         assert [message.tag for _, message in proxy.fired] == ["COMMIT"]
     assert ended.code == DONE, ended
     assert scene.judge(ended) == []
-    assert scene.state() == COMPLETE
+    assert scene.left == COMPLETE
 
 
 @pytest.mark.fault(12)
 def test_a_commit_that_never_arrives_is_reported_as_a_failure(each_scene):
     scene = each_scene
-    way = Way("target", wire.CLIENT)
-    number = commit_number(scene)
-    scene.ready()
+    _, question = commit_of(scene, "rows")
     with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(number, way.sender)
+        proxy.drop(question, wire.CLIENT)
         ended = run()
     complains(
         ended, FAILED, "the connection was lost at the commit", "did not commit", "nothing was published"
@@ -219,64 +229,55 @@ def test_a_commit_that_never_arrives_is_reported_as_a_failure(each_scene):
     assert scene.left == BEFORE[scene.kind]
 
 
-def commit_number(scene):
-    """Find the message with which the client asks for the last COMMIT: the one before the server's answer to it."""
-    scene.ready()
-    with faults.by_proxy(scene, "target") as (proxy, run):
-        assert run().code == DONE
-        proxy.settle()
-    last = max(place for place, message in enumerate(proxy.messages) if message.tag == "COMMIT")
-    return max(each.number for each in proxy.messages[:last] if each.sender == wire.CLIENT)
-
-
 @pytest.mark.fault(12)
 def test_a_commit_whose_outcome_can_t_be_asked_is_reported_as_that(each_scene, monkeypatch):
     """The server stays out of reach."""
     scene = each_scene
     monkeypatch.setattr(commits, "SECONDS_TO_ASK", 0.5)
-    commits_seen = [m for m in faults.count_messages(scene, Way("target", wire.SERVER)) if m.tag == "COMMIT"]
-    scene.ready()
+    answer, _ = commit_of(scene, "rows")
     with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(len(commits_seen), tag="COMMIT", widely=True, lastingly=True)
+        proxy.drop(answer, tag="COMMIT", widely=True, lastingly=True)
         ended = run()
     complains(ended, FAILED, UNKNOWN, "holds everything, or no row", "panicdb verify")
-    state = scene.state()
-    assert state.target == ("absent" if scene.kind == "new" else "complete")
-    if scene.kind == "new":
-        assert state.drafts == 1
-        assert scene.run().code == DONE
-        assert scene.state() == COMPLETE
-    assert scene.judge(Ended(DONE, "", "")) == []
+    assert scene.judge(ended) == []
+    assert scene.left is not None
+    assert scene.left.target == ("absent" if scene.kind == "new" else "complete")
+    assert scene.left.drafts == (scene.kind == "new")
 
 
 @pytest.mark.fault(12)
 def test_a_rename_whose_answer_is_lost_is_reported_as_what_it_was(scene):
+    answer, _ = commit_of(scene, "rename")
     with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(tag="ALTER DATABASE")
+        proxy.drop(answer, tag="COMMIT")
         ended = run()
         assert proxy.fired
     assert ended.code == DONE, ended
     assert scene.state() == COMPLETE
-    scene.ready()
+
+
+@pytest.mark.fault(12)
+def test_a_rename_whose_outcome_can_t_be_asked_is_reported_as_that(scene):
+    answer, _ = commit_of(scene, "rename")
     with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(tag="ALTER DATABASE", widely=True, lastingly=True)
+        proxy.drop(answer, tag="COMMIT", widely=True, lastingly=True)
         ended = run()
     complains(ended, FAILED, UNKNOWN, "complete under its name, or not there")
     assert scene.state() == COMPLETE
 
 
 @pytest.mark.fault(12)
-def test_a_rename_that_never_arrives_is_reported_as_a_failure(scene):
-    way = Way("target", wire.CLIENT)
+@pytest.mark.parametrize("last", ["ALTER DATABASE", "COMMIT"])
+def test_a_rename_that_never_happens_is_reported_as_a_failure(scene, last):
+    """The answer to the statement is lost, and with it the connection; or the COMMIT that it needs."""
+    _, question = commit_of(scene, "rename")
     with faults.by_proxy(scene, "target") as (proxy, run):
-        assert run().code == DONE
-        proxy.settle()
-    answer = next(place for place, each in enumerate(proxy.messages) if each.tag == "ALTER DATABASE")
-    number = max(each.number for each in proxy.messages[:answer] if each.sender == wire.CLIENT)
-    scene.ready()
-    with faults.by_proxy(scene, "target") as (proxy, run):
-        proxy.drop(number, way.sender)
+        if last == "COMMIT":
+            proxy.drop(question, wire.CLIENT)
+        else:
+            proxy.drop(tag=last)
         ended = run()
+        assert proxy.fired
     complains(ended, FAILED, "the connection to the server was lost while publishing")
     assert scene.judge(ended) == []
     assert scene.left == BEFORE["new"]
@@ -394,11 +395,9 @@ def test_a_server_that_crashes(postgres, tmp_path, monkeypatch):
 def test_a_server_that_crashes_when_it_has_committed(postgres, tmp_path, monkeypatch, kind):
     """It is asked when it is there again."""
     with private_scene(postgres, kind, tmp_path, monkeypatch) as scene:
-        way = Way("target", wire.SERVER)
-        last = len([m for m in faults.count_messages(scene, way) if m.tag == "COMMIT"])
-        scene.ready()
+        answer, _ = commit_of(scene, "rows")
         with faults.by_proxy(scene, "target") as (proxy, run):
-            proxy.stall(last, tag="COMMIT")
+            proxy.stall(answer, tag="COMMIT")
 
             def crash():
                 while not proxy.fired:
@@ -850,7 +849,7 @@ def fill_meanwhile(scene, fill, where):
 
 
 @pytest.mark.fault(14, 29)
-@pytest.mark.parametrize("where", ["snapshot._lock", "databases.rename"])
+@pytest.mark.parametrize("where", ["snapshot._lock", "databases._rename"])
 def test_a_database_that_appears_meanwhile_is_left_alone(scene, where):
     ended = fill_meanwhile(scene, lambda: scene.server.create(scene.script, scene.target), where)
     complains(

@@ -21,7 +21,7 @@ from strategies_postgresql import PostgreSQLDraft
 
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_CASES", "10000"))
 PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_CASES", "300"))
-PARTS = 10
+PARTS, SERVER_PARTS = 10, 3
 """The long campaign runs in parts, so that two processes share it."""
 
 
@@ -106,10 +106,12 @@ def test_random_exports_between_servers_equal_the_oracle(engine, record_property
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("part", range(SERVER_PARTS))
 @pytest.mark.fault(21, 36)
-def test_random_exports_between_servers_equal_the_oracle_in_a_long_campaign(engine, record_property):
-    """300 cases on each server, every tenth exported twice."""
-    campaign_on_servers(engine.server.name, PROVE_SERVER_CASES, engine, record_property, twice=10)
+def test_random_exports_between_servers_equal_the_oracle_in_a_long_campaign(part, engine, record_property):
+    """300 cases, every tenth exported twice."""
+    number = engine.share(PROVE_SERVER_CASES // SERVER_PARTS)
+    campaign_on_servers(f"{engine.server.name}, {part}", number, engine, record_property, twice=10)
 
 
 def campaign_on_servers(part, number, engine, record, *, twice):

@@ -24,8 +24,9 @@ from panicdb.values import Monitor
 
 MARK = "__panicdb_"
 MARK_BYTES = 4
-DRAFT = "a draft of panicdb: its run makes it its target, or drops it"
-"""The comment of a draft, until it is a target: a name alone is no reason to drop a database."""
+DRAFT = 7_919
+"""The limit of connections of a draft, until it is a target. Nobody else has this one, and it is there from the first
+moment, which a comment would not be: a name alone is no reason to drop a database."""
 COMMON = ("postgres", "template1")
 """Databases that nearly every server has, tried in this order for what concerns all databases."""
 _DUPLICATE = "42P04"
@@ -180,7 +181,7 @@ def remove_left_over(session: Session, target: str) -> None:
     rows = session.execute(
         "SELECT datname FROM pg_catalog.pg_database WHERE pg_catalog.starts_with(datname::text, %s) "
         "AND pg_catalog.pg_has_role(datdba, 'USAGE') "
-        "AND pg_catalog.shobj_description(oid, 'pg_database') = %s",
+        "AND datconnlimit = %s",
         (start, DRAFT),
     ).fetchall()
     for (name,) in rows:
@@ -194,7 +195,8 @@ def create(session: Session, name: str, locale: Locale, shown: str) -> None:
     """Make an empty database. Raises TargetError where the role or the server can't."""
     try:
         session.execute(
-            f"CREATE DATABASE {quote(name)} TEMPLATE template0 ENCODING 'UTF8' {locale.clauses()}"
+            f"CREATE DATABASE {quote(name)} TEMPLATE template0 ENCODING 'UTF8' {locale.clauses()} "
+            f"CONNECTION LIMIT {DRAFT}"
         )
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetError(
@@ -208,7 +210,6 @@ def create(session: Session, name: str, locale: Locale, shown: str) -> None:
         ) from error
     except psycopg.Error as error:
         raise faults.explain(error, shown, "creating the database", writing=True) from error
-    session.execute(f"COMMENT ON DATABASE {quote(name)} IS {sql.Literal(DRAFT).as_string()}")
 
 
 def drop(session: Session, name: str) -> None:
@@ -242,7 +243,7 @@ def _rename(session: Session, draft: str, target: str) -> None:
     for attempt in range(RENAMINGS):
         try:
             with session.transaction():
-                session.execute(f"COMMENT ON DATABASE {quote(draft)} IS NULL")
+                session.execute(f"ALTER DATABASE {quote(draft)} CONNECTION LIMIT -1")
                 session.execute(f"ALTER DATABASE {quote(draft)} RENAME TO {quote(target)}")
         except psycopg.errors.ObjectInUse:
             if attempt == RENAMINGS - 1:
