@@ -3,12 +3,12 @@
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import sqlalchemy as sa
 from psycopg import generators
-from psycopg.copy import QueuedLibpqWriter
+from psycopg.copy import LibpqWriter
 from psycopg.waiting import Wait
 
 from panicdb.backends.base import CopyStep, rows_of, value_of
@@ -21,8 +21,13 @@ from panicdb.backends.postgresql.snapshot import PostgreSQLSnapshot
 from panicdb.errors import PanicDBError, TransferError
 from panicdb.values import CatalogTable, Monitor, Progress
 
-BLOCK = 1 << 18
-"""Bytes that are handed over at once, about."""
+if TYPE_CHECKING:
+    from psycopg.abc import Buffer
+
+BLOCK = 1 << 16
+"""Bytes that small rows are joined to, about; a larger row is handed over as it is."""
+MOST = 1 << 17
+"""Bytes that libpq is given at once: psycopg's own writer never gives it more."""
 
 _BINARY = frozenset(
     """
@@ -40,6 +45,24 @@ class Copying:
     table: str
     out: str
     into: str
+
+
+class _Writer(LibpqWriter):
+    """Hands blocks to libpq, and waits only while the server takes no more; nothing else is kept of them."""
+
+    def write(self, data: "Buffer") -> None:
+        """See `LibpqWriter`."""
+        for start in range(0, len(data), MOST):
+            while not self._pgconn.put_copy_data(data[start : start + MOST]):
+                self.connection.wait(_departure(self._pgconn))
+            if self._pgconn.flush():
+                self.connection.wait(_departure(self._pgconn))
+
+
+def _departure(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, None]:
+    """Wait until libpq has sent what it was given. It also reads meanwhile, so that a server that talks is no knot."""
+    while pgconn.flush():
+        yield Wait.RW
 
 
 class Loader:
@@ -75,13 +98,11 @@ class Loader:
             return
         copying = self._plan(step)
         try:
-            with self._target.cursor() as cursor:
-                writer = QueuedLibpqWriter(cursor)
-                with cursor.copy(copying.into, writer=writer) as into:
-                    for block in self._blocks(copying):
-                        into.write(block)
-                        self._done += len(block)
-                        monitor.tick()
+            with self._target.cursor() as cursor, cursor.copy(copying.into, writer=_Writer(cursor)) as into:
+                for block in self._blocks(copying):
+                    into.write(block)
+                    self._done += len(block)
+                    monitor.tick()
         except psycopg.Error as error:
             raise self._refused(error, copying.table) from error
 
@@ -97,16 +118,14 @@ class Loader:
         sql = spell(self._snapshot.session, self._dialect, chosen)
         return Copying(entry.name, f"COPY ({sql}) TO STDOUT {form}", into)
 
-    def _blocks(self, copying: Copying) -> Generator[bytes, None, None]:
+    def _blocks(self, copying: Copying) -> Generator[bytes | memoryview, None, None]:
         """Read what the source gives, in blocks; a row is never looked at. Errors come out as the source's."""
         session = self._snapshot.session
         try:
             session.pgconn.send_query(copying.out.encode())
             _require_copying(session.wait(generators.execute(session.pgconn)))
-            more = True
-            while more:
-                block, more = session.wait(_next_block(session.pgconn))
-                yield block
+            yield from _arriving(session)
+            _require_copying(session.wait(generators.fetch_many(session.pgconn)))
         except psycopg.Error as error:
             raise self._snapshot.explain(error) from error
 
@@ -136,25 +155,29 @@ def _require_copying(results: Sequence["psycopg.pq.abc.PGresult"]) -> None:
             raise psycopg.errors.error_from_result(result)
 
 
-def _next_block(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, tuple[bytes, bool]]:
-    """Collect rows until there is a block of them, or nothing more arrived; tell whether there may be more."""
-    parts: list[bytes] = []
-    size = 0
-    while size < BLOCK:
-        length, row = pgconn.get_copy_data(1)
+def _arriving(session: Session) -> Generator[bytes | memoryview, None, None]:
+    """Give rows as they come, small ones joined: until there are enough, or none that has arrived is left."""
+    read = session.pgconn.get_copy_data
+    parts: list[memoryview] = []
+    size = length = 0
+    while length >= 0:
+        length, row = read(1)
         if length > 0:
-            parts.append(bytes(row))
+            parts.append(row)
             size += length
-        elif length == 0:
-            if parts:
-                break
-            while not (yield Wait.R):
+            if size < BLOCK:
                 continue
-            pgconn.consume_input()
-        else:
-            _require_copying((yield from generators.fetch_many(pgconn)))
-            return b"".join(parts), False
-    return b"".join(parts), True
+        if parts:
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            parts, size = [], 0
+        elif length == 0:
+            session.wait(_arrival(session.pgconn))
+
+
+def _arrival(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, None]:
+    while not (yield Wait.R):
+        continue
+    pgconn.consume_input()
 
 
 def _travels_binary(entry: CatalogTable) -> bool:
