@@ -12,7 +12,7 @@ from panicdb.backends.postgresql.addresses import read_address
 from servers import Server
 
 STEP = re.compile(r" *\d+\.\d\d s  \w")  # what `-v` says
-USAGE, REFUSED = 2, 3
+USAGE, REFUSED, FAILED = 2, 3, 4
 
 
 def some(cases: Iterable[Any], often: int) -> list[Any]:

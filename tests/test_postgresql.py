@@ -225,6 +225,38 @@ def test_what_a_killed_run_left_in_a_given_database_is_cleared_by_the_next(postg
     assert postgres.execute("SELECT * FROM pg_db_role_setting") == []
 
 
+OF_AN_EXTENSION = """
+CREATE TABLE customers (id int PRIMARY KEY);
+CREATE TABLE "100% systems" (id int, ours boolean);
+CREATE TABLE "own only" (id int, ours boolean);
+INSERT INTO "100% systems" VALUES (1, true), (2, false);
+INSERT INTO "own only" VALUES (1, true);
+ALTER EXTENSION plpgsql ADD TABLE "100% systems";
+ALTER EXTENSION plpgsql ADD TABLE "own only";
+UPDATE pg_extension SET extcondition = '{WHERE NOT ours,WHERE NOT ours}',
+    extconfig = ARRAY['"100% systems"'::regclass::oid, '"own only"'::regclass::oid] WHERE extname = 'plpgsql';
+"""
+
+
+def test_rows_of_users_in_a_table_of_an_extension_are_named_and_left(make_pg):
+    notes = commands.plan_clone(make_pg(OF_AN_EXTENSION)).notes
+    assert notes == ("rows of users in 100% systems, a table of the extension plpgsql, are left to that",)
+
+
+def test_the_name_that_sessions_have_in_a_given_database_outlives_a_run(postgres, shop, make_pg):
+    given = make_pg(LEFT, name="given")
+    named = "SELECT setconfig FROM pg_db_role_setting"
+    postgres.execute(
+        "ALTER ROLE postgres IN DATABASE given SET application_name = 'the team''s; before: all'"
+    )
+    before = postgres.execute(named)
+    with closing(sessions.connect(read_address(given))) as session:
+        emptiness.mark(session)
+    assert postgres.execute(named) != before
+    commands.clone(shop, given)
+    assert postgres.execute(named) == before
+
+
 def test_what_somebody_put_into_a_marked_database_is_not_cleared(postgres, shop, make_pg):
     given = make_pg("CREATE TABLE mine (a int); INSERT INTO mine VALUES (1)", name="given")
     with closing(sessions.connect(read_address(given))) as session:

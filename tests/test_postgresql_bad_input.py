@@ -14,7 +14,7 @@ from click.testing import Result
 import application
 import servers
 import tls
-from complaints import REFUSED, USAGE, complains, some, untouched
+from complaints import FAILED, REFUSED, USAGE, complains, some, untouched
 from panicdb.backends.postgresql import definitions, sessions
 from servers import Server
 
@@ -417,6 +417,21 @@ NO_SQL = {
     "id = 'x' -- %s %(name)s :name": "no row of person was chosen",
     "pg_catalog.pg_sleep(0) IS NULL": "no row of person was chosen",
 }
+
+
+def test_a_condition_that_somebody_cancels_is_not_called_wrong(scene):
+    condition = "pg_catalog.pg_cancel_backend(pg_catalog.pg_backend_pid())"
+    more = ("--root", "person", "--where", condition)
+    scene.refuses(
+        FAILED, "canceling statement due to user request", source=scene.server.url("origin"), more=more
+    )
+
+
+def test_a_secret_that_pg_dump_would_show_to_everybody_stops_a_copy_of_the_definitions(scene):
+    source = f"{scene.server.url('origin')}?sslpassword=s3cret"
+    scene.refuses(
+        REFUSED, "everybody on this machine would read", source=source, more=(*ANNA, "--schema", "copy")
+    )
 
 
 @pytest.mark.parametrize("condition", WRITING)

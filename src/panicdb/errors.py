@@ -66,6 +66,8 @@ class PanicDBError(Exception):
     exit_code: int = 4
     said: str | None = None
     """What the engine itself said, if it said no value of a row."""
+    from_outside: bool = False
+    """It came from outside, a limit or somebody, whatever the engine was asked."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = redacted(message)

@@ -45,7 +45,7 @@ def insert_roots(snapshot: Snapshot, root: Root, selection: Selection, keys: sa.
         with snapshot.naming_as_users_do():
             found = snapshot.add_keys(keys, chosen)
     except (SourceError, TransferError) as error:
-        if selection.where is None:
+        if selection.where is None or error.from_outside:
             raise
         raise SelectionError(
             f"--where can't be evaluated: {' '.join((error.said or str(error.__cause__)).split())}",

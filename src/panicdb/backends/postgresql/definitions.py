@@ -51,8 +51,15 @@ def dump_definitions(
 ) -> Definitions:
     """Let pg_dump read the definitions of a database whose server has the major `version`. Reads only.
 
-    Raises SourceError if there is no pg_dump of that version or later, TransferError if it fails.
+    Raises SourceError if there is no pg_dump of that version or later, or if its arguments would tell everybody a
+    secret; TransferError if it fails.
     """
+    if "sslpassword" in address.parameters:
+        raise SourceError(
+            "copying the schema needs pg_dump, and everybody on this machine would read the sslpassword of the address "
+            "among its arguments",
+            hint="let the application's migrations build the schema (-c), or use a key without a password",
+        )
     program = find_program(version)
     return Definitions(
         *(_dump(program, address, section, monitor, lock_seconds) for section in ("pre-data", "post-data"))

@@ -3,12 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from psycopg import sql
+
 from panicdb.backends.postgresql.names import quote, quoted, table_name
 from panicdb.backends.postgresql.sessions import Session
 
 MARK = "panicdb is making this"
 """The application name that a role's sessions in a database begin with, as long as a run builds there. A setting and no
 object, so that migrations meet an empty database; what a run that was killed left is known by it."""
+_BEFORE = "; before: "
+_OWN_NAME = """
+SELECT pg_catalog.substr(each, pg_catalog.length('application_name=') + 1)
+FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database b ON b.oid = s.setdatabase
+JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, pg_catalog.unnest(s.setconfig) each
+WHERE b.datname = pg_catalog.current_database() AND r.rolname = CURRENT_USER
+  AND pg_catalog.starts_with(each, 'application_name=')
+"""
 
 _OURS = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
 _NO_EXTENSION = """
@@ -115,28 +125,37 @@ def filled_tables(session: Session) -> tuple[str, ...]:
 
 
 def mark(session: Session) -> None:
-    """Write down that a run builds here: in the settings of this role in this database."""
-    session.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {_here(session)} SET application_name = '{MARK}'")
+    """Write down that a run builds here: in the settings of this role in this database, before a name it may have."""
+    before = _own_name(session)
+    if before is None or not before.startswith(MARK):
+        _set_name(session, MARK if before is None else f"{MARK}{_BEFORE}{before}")
 
 
 def unmark(session: Session) -> None:
-    """Take the mark away; part of the session's transaction."""
-    session.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {_here(session)} RESET application_name")
+    """Take the mark away, and bring a name back that was there before; part of the session's transaction."""
+    marked, _between, before = (_own_name(session) or "").partition(_BEFORE)
+    if marked == MARK:
+        _set_name(session, before or None)
 
 
 def is_marked(session: Session) -> bool:
     """Tell whether a run of this role built here, and did not come to its end. Reads only."""
-    row = session.execute(
-        "SELECT FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database b ON b.oid = s.setdatabase "
-        "JOIN pg_catalog.pg_roles r ON r.oid = s.setrole "
-        "WHERE b.datname = pg_catalog.current_database() AND r.rolname = CURRENT_USER AND %s = ANY(s.setconfig)",
-        (f"application_name={MARK}",),
-    ).fetchone()
-    return row is not None
+    return (_own_name(session) or "").startswith(MARK)
 
 
-def _here(session: Session) -> str:
-    return quote(session.info.dbname)
+def _own_name(session: Session) -> str | None:
+    """Read what the sessions of this role in this database are called, if something is said of that."""
+    row = session.execute(_OWN_NAME).fetchone()
+    return None if row is None else row[0]
+
+
+def _set_name(session: Session, name: str | None) -> None:
+    setting = (
+        "RESET application_name"
+        if name is None
+        else f"SET application_name = {sql.Literal(name).as_string()}"
+    )
+    session.execute(f"ALTER ROLE CURRENT_USER IN DATABASE {quote(session.info.dbname)} {setting}")
 
 
 def empty(session: Session, kept: Inventory | None = None) -> None:

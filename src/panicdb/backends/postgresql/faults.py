@@ -18,7 +18,7 @@ _READ_ONLY = "25006"
 _DISK_FULL = "53100"
 _HINTS = {
     "57014": "the server cancelled the statement: somebody did, or a timeout of the server's",
-    "53200": "the server has too little memory",
+    "53200": "the server has too little memory; where it is shared memory, for locks: max_locks_per_transaction",
     "25P03": "the server's idle_in_transaction_session_timeout ended the transaction",
 }
 
@@ -118,6 +118,11 @@ def is_lost(error: BaseException | None) -> bool:
         return False
     state = error.sqlstate or ""
     return not state or state.startswith(("08", "57P"))
+
+
+def is_from_outside(error: psycopg.Error) -> bool:
+    """Tell whether a limit, a lock or somebody ended a statement, whatever it was."""
+    return is_lost(error) or (error.sqlstate or "").startswith(("53", "55", "57", "58"))
 
 
 def note_place(error: psycopg.Error, shown: str | None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from panicdb.backends.postgresql.catalog import OURS, Relation
-from panicdb.backends.postgresql.names import table_name
+from panicdb.backends.postgresql.names import quoted, table_name
 from panicdb.backends.postgresql.sessions import Session
 from panicdb.errors import RefusedError, SourceError
 
@@ -54,6 +54,13 @@ WHERE t.tgisinternal AND t.tgconstraint <> 0 AND t.tgenabled IN ('D', 'R') AND {
 ORDER BY n.nspname, c.relname
 """
 """What DISABLE TRIGGER ALL switches off: those triggers, too, that keep foreign keys."""
+_OF_EXTENSIONS = """
+SELECT n.nspname, c.relname, e.extname, e.extcondition[t.number]
+FROM pg_catalog.pg_extension e CROSS JOIN pg_catalog.unnest(e.extconfig) WITH ORDINALITY AS t (oid, number)
+JOIN pg_catalog.pg_class c ON c.oid = t.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') ORDER BY 1, 2
+"""
+"""An extension says itself which of its rows are users' (https://www.postgresql.org/docs/current/extend-extensions.html)."""
 _INVALID = f"""
 SELECT n.nspname, x.relname FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -120,6 +127,19 @@ def refuse_large_objects(connection: sa.Connection, shown: str) -> None:
             f"{shown}: has large objects, which lie outside of tables and are not copied: {_listed(found)}",
             hint="keep such content in columns of bytea; or use pg_dump, and vacuumlo for those nobody needs",
         )
+
+
+def left_to_extensions(connection: sa.Connection) -> tuple[str, ...]:
+    """Name the tables of extensions that hold rows of users, as far as they may be read. Reads only."""
+    tables = connection.exec_driver_sql(_OF_EXTENSIONS)
+    return tuple(
+        f"rows of users in {table_name(schema, name)}, a table of the extension {extension}, are left to that"
+        for schema, name, extension, condition in tables
+        if connection.exec_driver_sql(
+            f"SELECT FROM {quoted(schema, name)} {condition} LIMIT 1".replace("%", "%%")
+        ).first()
+        is not None
+    )
 
 
 def complaints(connection: sa.Connection) -> tuple[str, ...]:

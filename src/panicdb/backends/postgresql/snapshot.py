@@ -68,7 +68,7 @@ class PostgreSQLSnapshot(Snapshot):
         """Say in words what went wrong."""
         known = faults.explain(error, self.place.shown, "reading")
         if isinstance(error, psycopg.Error):
-            known.said = faults.said(error)
+            known.said, known.from_outside = faults.said(error), faults.is_from_outside(error)
         return known
 
     def pin(self) -> None:
@@ -282,9 +282,10 @@ class PostgreSQLSnapshot(Snapshot):
     def notes(self) -> tuple[str, ...]:
         """See `Snapshot`."""
         foreign = [each.shown for each in self.relations if each.kind == "f"]
-        return tuple(
+        elsewhere = tuple(
             f"rows of the foreign table {name} lie elsewhere, and are left there" for name in foreign
         )
+        return elsewhere + health.left_to_extensions(self.connection)
 
     def excludes_writers(self) -> bool:
         """See `Snapshot`: readers keep nobody waiting here."""
