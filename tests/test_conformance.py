@@ -64,7 +64,7 @@ def marks(number: int, case: Case, engine: str) -> list[pytest.MarkDecorator]:
     """
     if engine == "sqlite":
         return [pytest.mark.quick]
-    turn, left_out = divmod(number, 4 if case.engine else 8)
+    turn, left_out = divmod(number, 6 if case.engine else 12)
     is_its_turn = not left_out and engine == POSTGRESQL[turn % len(POSTGRESQL)]
     return [] if is_its_turn or case.needs else [pytest.mark.prove]
 

@@ -712,6 +712,7 @@ def test_drift_is_none_until_somebody_changes_the_schema(postgres, experiments):
     assert leftovers(postgres) == set()
 
 
+@pytest.mark.prove  # every revision is run
 def test_the_revision_of_a_database_without_one_is_inferred(postgres, experiments):
     postgres.execute("DELETE FROM alembic_version", "experiments")
     found = commands.drift(experiments, infer=True)

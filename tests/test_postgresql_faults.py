@@ -67,7 +67,7 @@ def scene(scenes):
     return scenes["new"]
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS[:2], pytest.param(KINDS[2], marks=pytest.mark.prove)])
 def each_scene(scenes, request):
     return scenes[request.param]
 
@@ -102,13 +102,13 @@ def test_a_connection_cut_at_some_messages(scenes, record_property):
     for number, way in enumerate(WAYS):
         scene = scenes[KINDS[number % len(KINDS)]]
         messages = faults.telling(faults.count_messages(scene, way), ends=False)
-        chosen = faults.spread(messages, 5)[1:4]
-        actions = list(zip(("cut", "drop", "cut"), chosen, strict=True))
+        chosen = faults.spread(messages, 4)[1:3]
+        actions = list(zip(("cut", "drop"), chosen, strict=True))
         fired, found = faults.campaign(scene, way, actions)
         done += fired
         problems += found
     assert problems == []
-    assert done == 3 * len(WAYS)
+    assert done == 2 * len(WAYS)
     record_property(
         "figures", f"{scenes['new'].server.name}: connections cut at {done} messages, as promised each time"
     )
@@ -476,7 +476,7 @@ def test_a_run_that_is_killed_at_some_steps(scenes, worker):
     problems: list[str] = []
     for scene in scenes.values():
         count = len(steps_told(scene, worker))
-        for at in faults.spread(range(1, count + 1), 6)[2 + (scene.kind != "new") :]:
+        for at in faults.spread(range(1, count + 1), 4)[1 + (scene.kind != "new") :]:
             problems += strike(scene, worker, signal.SIGKILL, at)
     assert problems == []
 
@@ -501,7 +501,7 @@ def test_a_run_that_is_killed_at_every_step(scenes, record_property, worker, kin
 def test_a_run_that_is_interrupted_cleans_up(scenes, worker, kind):
     scene = scenes[kind]
     count = len(steps_told(scene, worker))
-    chosen = faults.spread(range(1, count + 1), 6)[1:5]
+    chosen = faults.spread(range(1, count + 1), 6)[2:4]
     problems = [problem for at in chosen for problem in strike(scene, worker, signal.SIGINT, at)]
     assert problems == []
 
@@ -534,6 +534,10 @@ CHANGES = {
     "drop": "DROP TABLE entry",
     "drop column": "ALTER TABLE account DROP COLUMN note",
 }
+SOME_CHANGES = [
+    pytest.param(change, marks=[] if change in ("truncate", "drop column") else pytest.mark.prove)
+    for change in CHANGES
+]
 
 
 def change_at(scene, change, number):
@@ -570,7 +574,7 @@ def gaps_of(scene):
 
 @pytest.mark.fault(9)
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.prove), 20])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.prove), 60])
 def test_a_schema_that_is_changed_before_it_is_locked_is_read_before_or_after(tidy, dumping, change, every):
     """Whichever gap before a statement of ours there it comes in, up to the lock."""
     with Scene(tidy, "new", "it", choice=WHOLE, script=ACCOUNTS) as scene:
@@ -583,7 +587,7 @@ def test_a_schema_that_is_changed_before_it_is_locked_is_read_before_or_after(ti
 
 
 @pytest.mark.fault(9)
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", SOME_CHANGES)
 def test_a_schema_is_locked_at_every_gap_while_it_is_read(tidy, dumping, change):
     """From the first statement after the lock to the last row."""
     tried = []
@@ -815,7 +819,7 @@ TOO_LATE = "makes it just now|exists and holds rows|appeared while|somebody hold
 
 
 @pytest.mark.fault(29)
-@pytest.mark.parametrize("rounds", [pytest.param(50, marks=pytest.mark.prove), 4])
+@pytest.mark.parametrize("rounds", [pytest.param(50, marks=pytest.mark.prove), 2])
 def test_of_two_runs_to_one_database_one_wins(scenes, tmp_path, rounds):
     """In twice as many rounds a new one, as a given one."""
     with Worker(tmp_path) as one, Worker(tmp_path) as other:

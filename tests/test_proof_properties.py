@@ -437,9 +437,9 @@ def verified_on_a_server(source, target, selection, receipt):
 
 
 def test_random_exports_on_servers_verify_until_a_value_is_edited(engine, tmp_path, record_property):
-    """5 exports, some of them edited."""
+    """3 exports, one of them edited."""
     part = f"proofs on {engine.server.name}, few"
-    campaign_on_servers(part, 5, engine, tmp_path, record_property, edited=2)
+    campaign_on_servers(part, 3, engine, tmp_path, record_property, edited=2)
 
 
 @pytest.mark.prove

@@ -24,7 +24,7 @@ from strategies import Case, cases, quote
 from strategies_postgresql import PostgreSQLDraft, relation
 
 PROVE_PAIRS = int(os.environ.get("PANICDB_PROVE_PAIRS", "1000"))
-PROVE_SERVER_PAIRS = int(os.environ.get("PANICDB_PROVE_SERVER_PAIRS", "500"))
+PROVE_SERVER_PAIRS = int(os.environ.get("PANICDB_PROVE_SERVER_PAIRS", "200"))
 PARTS, SERVER_PARTS = 2, 5
 MEMORY = Path("/dev/shm")
 
@@ -392,14 +392,14 @@ def verified_on_servers(pair, source, target, receipt):
 
 
 def test_no_false_alarm_on_servers(engine, tmp_path, record_property):
-    """15 pairs; exports of other tests are verified, too, some 80 of them."""
-    campaign_on_servers(f"unmodified on {engine.server.name}, few", 15, engine, tmp_path, record_property)
+    """6 pairs; exports of other tests are verified, too, some 80 of them."""
+    campaign_on_servers(f"unmodified on {engine.server.name}, few", 6, engine, tmp_path, record_property)
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("part", range(SERVER_PARTS))
 def test_no_false_alarm_on_servers_in_a_long_campaign(part, engine, tmp_path, record_property):
-    """500 pairs."""
+    """200 pairs."""
     number = engine.share(PROVE_SERVER_PAIRS // SERVER_PARTS)
     part = f"unmodified on {engine.server.name}, {part}"
     campaign_on_servers(part, number, engine, tmp_path, record_property)
