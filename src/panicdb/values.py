@@ -89,6 +89,50 @@ class Kind(StrEnum):
     """An index that another module of the engine keeps: rebuilt or copied through its owner."""
 
 
+class TypeClass(StrEnum):
+    """What the values of a column are, whatever engine declares it."""
+
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    FLOAT = "float"
+    NUMERIC = "numeric"
+    TEXT = "text"
+    BYTES = "bytes"
+    JSON = "json"
+    UUID = "uuid"
+    DATE = "date"
+    TIME = "time"
+    DATETIME = "datetime"
+    INTERVAL = "interval"
+    ENUM = "enum"
+    ARRAY = "array"
+    OTHER = "other"
+    """A type that only its engine knows, or none at all."""
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """The type of a column, as another engine has to understand it."""
+
+    kind: TypeClass
+    spelled: str
+    """As its own engine spells it."""
+    size: int | None = None
+    """Characters of text at most; bits of an integer or a float; digits of a numeric."""
+    scale: int | None = None
+    """Digits of a numeric behind the point; None where they are not bounded."""
+    zoned: bool = False
+    """A time with its zone."""
+    exact: bool = True
+    """Of JSON: kept as text, not as a value. Of text: no spaces are added to fill it up."""
+    labels: tuple[str, ...] = ()
+    """Of an enum, in their order."""
+    element: "ColumnType | None" = None
+    """Of an array."""
+    affinity: str = ""
+    """What SQLite makes of values that are stored there; nothing on other engines."""
+
+
 @dataclass(frozen=True)
 class CatalogTable:
     """One table as the catalog has it: SQLAlchemy's own Table, and what a transfer needs to know beside it."""

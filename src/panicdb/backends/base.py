@@ -38,6 +38,30 @@ def _plain_join(element: OrderedJoin, compiler: SQLCompiler, **options: Any) -> 
     return str(compiler.visit_join(element, **options))  # type: ignore[no-untyped-call]
 
 
+class UnfitError(ValueError):
+    """A value that the other engine can't hold; the text says why, and is the same for all values of that reason."""
+
+
+Raw = int | float | str | bytes
+"""A value as SQLite's driver gives it, but for None. Text that is not UTF-8 has its odd bytes escaped (PEP 383)."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How the values of one column travel between SQLite and a server that speaks text, in one direction.
+
+    NULL is never asked about: it stays NULL.
+    """
+
+    plain: str
+    """The name of a class of values that fit and lose nothing, and that an engine can tell without our help; `""`: each
+    value has to be looked at."""
+    convert: Callable[[Any], Any]
+    """To a server: from `Raw` to the server's text. From one: from its text to `Raw`. Raises UnfitError."""
+    loss: Callable[[Any], str | None]
+    """Name the loss class of a value that fits, or None if nothing of it is lost. Takes what `convert` takes."""
+
+
 Term = Callable[[sa.FromClause], sa.Select[Any]]
 """One step of a recursive query, from the rows that it is handed."""
 
