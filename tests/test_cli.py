@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 import panicdb
 from panicdb.cli import panicdb as group
-from panicdb.verification import ALL_CHECKS
+from panicdb.reports import ALL_CHECKS
 
 quick = pytest.mark.quick
 

@@ -23,13 +23,13 @@ render terminal options
 commands demonstration
 proofs
 runs
-verification
-discrepancies digester
+verification equivalence
+reports discrepancies digester
 contents
 receipt
 seals
 merge drifts
-transfer building
+transfer building crossing
 planner
 closure
 references
@@ -39,6 +39,9 @@ profiles
 histories roots
 configuration
 interpreters
+model conversion
+conversion.leaving_sqlite conversion.leaving_postgresql conversion.canonical
+conversion.losses
 schema experiments
 links
 databases
@@ -55,9 +58,10 @@ backends
 backends.pairing
 backends.postgresql
 backends.postgresql.publish
-backends.postgresql.load backends.postgresql.structure
+backends.postgresql.load backends.postgresql.structure backends.postgresql.targets
 backends.postgresql.snapshot
-backends.postgresql.health backends.postgresql.keys backends.postgresql.rows backends.postgresql.sequences
+backends.postgresql.health backends.postgresql.keys backends.postgresql.lines backends.postgresql.sequences
+backends.postgresql.rows
 backends.postgresql.catalog backends.postgresql.commits backends.postgresql.databases
 backends.postgresql.definitions backends.postgresql.emptiness backends.postgresql.privileges
 backends.postgresql.sessions
@@ -79,7 +83,7 @@ backends.sqlite.publish
 backends.sqlite.exchange backends.sqlite.spool
 backends.sqlite.private backends.sqlite.load
 backends.sqlite.snapshot
-backends.sqlite.facts
+backends.sqlite.facts backends.sqlite.lines
 backends.sqlite.catalog backends.sqlite.keys backends.sqlite.virtual backends.sqlite.files
 backends.sqlite.ddl
 backends.delivery

@@ -10,7 +10,7 @@ import pytest
 import mutants_postgresql
 import panicdb
 from mutants import MUTANTS, SOURCE
-from panicdb.verification import ALL_CHECKS
+from panicdb.reports import ALL_CHECKS
 
 
 @pytest.fixture(scope="module")

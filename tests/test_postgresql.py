@@ -28,8 +28,8 @@ from panicdb.errors import (
     TransferError,
     UsageError,
 )
+from panicdb.reports import Verdict
 from panicdb.values import Monitor, Progress
-from panicdb.verification import Verdict
 from servers import Server
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ from psycopg import sql
 import panicdb
 from oracle import RefusedError, solve
 from panicdb.errors import ConflictError
-from panicdb.verification import ALL_CHECKS, Status, Verdict
+from panicdb.reports import ALL_CHECKS, Status, Verdict
 from seeds import SEED, part_of_campaign
 from strategies import Draft, cases, quote
 from strategies_postgresql import PostgreSQLDraft

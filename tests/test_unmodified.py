@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import panicdb
 from oracle import RefusedError, solve
-from panicdb.verification import ALL_CHECKS, Status, Verdict
+from panicdb.reports import ALL_CHECKS, Status, Verdict
 from seeds import part_of_campaign
 from strategies import Case, cases, quote
 from strategies_postgresql import PostgreSQLDraft, relation

@@ -22,9 +22,9 @@ import panicdb
 from panicdb import digester
 from panicdb.digest import VERSION
 from panicdb.errors import InterruptedRunError, PanicDBError, SourceError, UsageError
+from panicdb.reports import ALL_CHECKS
 from panicdb.seals import mark
 from panicdb.values import Monitor
-from panicdb.verification import ALL_CHECKS
 
 LAB = """
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);

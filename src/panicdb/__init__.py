@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from panicdb.errors import PanicDBError
     from panicdb.planner import Plan
     from panicdb.receipt import Receipt
+    from panicdb.reports import Report
     from panicdb.values import Monitor, Progress
-    from panicdb.verification import Report
 
 __version__ = "0.1.0"
 

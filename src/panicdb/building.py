@@ -1,12 +1,13 @@
 """Give a draft the source's schema: by migrations, proven equal; else by the source's own definitions, and say why."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from panicdb.backends.base import Snapshot, Staging
 from panicdb.errors import HistoryError
 from panicdb.histories import History, Way
+from panicdb.model import Convertible, Model, compare_models, read_model
 from panicdb.replays import Goal, Order, Replayer, ReplayError
 from panicdb.revisions import Assignment, Route
 from panicdb.schema import Difference, Severity, compare, has_table, without_tables
@@ -68,6 +69,35 @@ def told(difference: Difference) -> str:
     return f"{difference.severity}: {difference.describe('the source', 'what its migrations build')}"
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What a schema that was built is measured by: the source's."""
+
+    differences: Callable[[Snapshot, Mapping[str, tuple[str, ...]]], tuple[Difference, ...]]
+    """Compare a draft; version tables that it has by the user's word alone are left out where the source has none."""
+    accepts: Callable[[Iterable[Difference]], bool]
+
+
+def exactly(live: Facts) -> Yardstick:
+    """Measure by every fact of a live schema of the same engine: nothing may differ."""
+
+    def differences(draft: Snapshot, stamped: Mapping[str, tuple[str, ...]]) -> tuple[Difference, ...]:
+        unknown = [table for table in stamped if not has_table(live, table)]
+        return compare(live, without_tables(draft.facts(), unknown))
+
+    return Yardstick(differences, lambda found: not any(True for _ in found))
+
+
+def as_another_engine_can(model: Model, convertible: Convertible) -> Yardstick:
+    """Measure by what two engines have in common: every row of the source has to fit."""
+
+    def differences(draft: Snapshot, stamped: Mapping[str, tuple[str, ...]]) -> tuple[Difference, ...]:
+        del stamped  # version tables are no part of a model
+        return compare_models(model, read_model(draft), convertible)
+
+    return Yardstick(differences, lambda found: all(each.severity is not Severity.BLOCKING for each in found))
+
+
 def build_schema(
     route: Route, snapshot: Snapshot, staging: Staging, replayer: Replayer, monitor: Monitor
 ) -> Built:
@@ -76,10 +106,11 @@ def build_schema(
     Raises HistoryError if only migrations will do and they build something else, WrongDatabaseError if they tried to
     reach another database.
     """
-    if staging.stands(snapshot):
+    yardstick = exactly(snapshot.facts())
+    if staging.stands(lambda there: _is_same(there, snapshot, yardstick)):
         return Built("given", "the target has it already", cleared=staging.adopt_schema())
     if route.method == "migrations":
-        built = replay(route, snapshot, snapshot.facts(), staging, replayer, monitor)
+        built = replay(route, snapshot, yardstick, staging, replayer, monitor)
         if built.method == "migrations":
             return replace(built, cleared=staging.adopt_schema())
         if route.required:
@@ -93,13 +124,45 @@ def build_schema(
     return built
 
 
+def build_schema_across(
+    route: Route,
+    snapshot: Snapshot,
+    yardstick: Yardstick,
+    staging: Staging,
+    replayer: Replayer,
+    monitor: Monitor,
+) -> Built:
+    """Give the draft of another engine the source's schema: by migrations, the only exact way. Writes to the draft only.
+
+    Raises HistoryError if they build something that rows of the source don't fit into, or can't be run.
+    """
+    if staging.stands(lambda there: _is_same(there, snapshot, yardstick)):
+        with staging.open() as there:
+            differences = yardstick.differences(there, {})
+        return Built("given", "the target has it already", differences, cleared=staging.adopt_schema())
+    built = replay(route, snapshot, yardstick, staging, replayer, monitor)
+    if built.method != "migrations":
+        raise _not_built_across(built, staging)
+    return replace(built, cleared=staging.adopt_schema())
+
+
+def _is_same(there: Snapshot, snapshot: Snapshot, yardstick: Yardstick) -> bool:
+    same_revisions = there.catalog.revisions == snapshot.catalog.revisions
+    return same_revisions and yardstick.accepts(yardstick.differences(there, {}))
+
+
 def replay(
-    route: Route, snapshot: Snapshot, live: Facts, staging: Staging, replayer: Replayer, monitor: Monitor
+    route: Route,
+    snapshot: Snapshot,
+    yardstick: Yardstick,
+    staging: Staging,
+    replayer: Replayer,
+    monitor: Monitor,
 ) -> Built:
     """Run the route's histories on the draft, in the first way that works, and compare. Writes to the draft only.
 
-    `live` is the source's schema; `snapshot` may have ended, if the draft was prepared from it before. The method of
-    the result is `migrations` only where nothing differs, version rows included.
+    `snapshot` may have ended, if the draft was prepared from it before. The method of the result is `migrations` only
+    where the yardstick accepts what was built, version rows included.
     """
     monitor.report(Progress("running migrations"))
     failures: list[str] = []
@@ -112,8 +175,8 @@ def replay(
         except ReplayError as error:
             _note(failures, attempt.way, error)
             continue
-        built = _compared(attempt, live, staging, protection, tuple(failures))
-        if not built.differences:
+        built = _compared(attempt, yardstick, staging, protection, tuple(failures))
+        if built.method == "migrations":
             return built
         if nearest is None or len(built.differences) < len(nearest.differences):
             nearest = built
@@ -174,23 +237,24 @@ def _run(attempt: _Attempt, staging: Staging, replayer: Replayer, monitor: Monit
 
 
 def _compared(
-    attempt: _Attempt, live: Facts, staging: Staging, protection: str, failures: tuple[str, ...]
+    attempt: _Attempt, yardstick: Yardstick, staging: Staging, protection: str, failures: tuple[str, ...]
 ) -> Built:
     with staging.open() as built:
-        there, facts = built.catalog.revisions, built.facts()
-    assignments, stamped = _named_as_made(attempt, there)
+        there = built.catalog.revisions
+        assignments, stamped = _named_as_made(attempt, there)
+        found = yardstick.differences(built, stamped)
     put_back = {each.table: each.redundant for each in assignments if each.redundant and each.table in there}
     staging.add_versions(put_back)
     reached = {table: tuple(sorted({*rows, *put_back.get(table, ())})) for table, rows in there.items()}
-    unknown = [table for table in stamped if not has_table(live, table)]
     differences = (
         *_version_differences({each.table: each.rows for each in assignments}, reached),
-        *compare(live, without_tables(facts, unknown)),
+        *found,
     )
+    accepted = yardstick.accepts(differences)
     count = f"{len(differences)} difference{'s' * (len(differences) != 1)}"
     return Built(
-        "copy" if differences else "migrations",
-        f"what its migrations build has {count} to it" if differences else attempt.route.reason,
+        "migrations" if accepted else "copy",
+        attempt.route.reason if accepted else f"what its migrations build has {count} to it",
         differences,
         way=attempt.way,
         protection=protection,
@@ -218,6 +282,23 @@ def _version_differences(
         if reached.get(table) != rows:
             there = None if table not in reached else ", ".join(reached[table]) or "(none)"
             yield Difference(Severity.BLOCKING, f"version table {table}", "rows", ", ".join(rows), there)
+
+
+def _not_built_across(built: Built, staging: Staging) -> HistoryError:
+    blocking = [each for each in built.differences if each.severity is Severity.BLOCKING]
+    if not blocking:
+        return HistoryError(
+            f"the target can't be built by migrations: {built.reason}",
+            hint="docs/histories.md tells what migrations may need; across engines there is no other way",
+        )
+    listed = [told(difference) for difference in blocking[:LISTED]]
+    more = len(blocking) - LISTED
+    lines = [*listed, *([f"and {more} more"] if more > 0 else []), *built.failures]
+    return HistoryError(
+        f"rows of the source would not fit into what its migrations build on {staging.engine}:\n  "
+        + "\n  ".join(lines),
+        hint="`panicdb drift` tells whether the source is what its migrations build on its own engine",
+    )
 
 
 def _not_built(built: Built, route: Route) -> HistoryError:

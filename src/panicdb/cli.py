@@ -239,7 +239,9 @@ def verify(reference: str, target: str, ids: tuple[str, ...], *, output: _Output
     """
     from panicdb import commands  # noqa: PLC0415
 
-    judging = {name: said.pop(name) for name in ("receipt", "skip", "timeout", "contains", "show_values")}
+    judging = {
+        name: said.pop(name) for name in ("receipt", "skip", "timeout", "contains", "strict", "show_values")
+    }
     chosen = ids or any(said[name] for name in ("ids_file", "where", "all"))
     if not chosen:
         _refuse_modifiers(said)

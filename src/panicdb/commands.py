@@ -16,11 +16,11 @@ from panicdb.histories import History, HistoryChoice
 from panicdb.links import build_graph, parse_link
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, is_receipt
+from panicdb.reports import ALL_CHECKS, Report
 from panicdb.revisions import Mode, Route, SchemaChoice
 from panicdb.roots import Root
 from panicdb.runs import Run
 from panicdb.values import Existing, Monitor, Progress, Selection, Violations
-from panicdb.verification import ALL_CHECKS, Report
 
 DEFAULT_TIMEOUT = 30.0
 LISTED_ROOTS = 50
@@ -186,9 +186,9 @@ def plan(
     place, goal = runs.locate_source(source, target, run)
     with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
         closure = runs.take_closure(snapshot, selection, run)
-        route = runs.find_route(snapshot, run, merging=goal is not None)
+        route = _planned_route(snapshot, goal, run)
         decided = planner.plan_subset(snapshot, closure, route, measure=True)
-        return runs.plan_merge(decided, closure, snapshot, goal, run) if goal else decided
+        return runs.complete_plan(decided, closure, snapshot, goal, run) if goal else decided
 
 
 def plan_clone(
@@ -205,10 +205,12 @@ def plan_clone(
     _check_keywords(building, Building)
     _check_clone(violations, existing)
     run = Run(monitor or Monitor(), timeout, False, existing, schema=schema_from(building))
-    place, _ = runs.locate_source(source, target, run)
+    place, goal = runs.locate_source(source, target, run)
     with databases.open_source(place, timeout=timeout, monitor=run.monitor) as snapshot:
-        route = runs.find_route(snapshot, run)
-        return planner.plan_whole(snapshot, build_graph(snapshot.catalog, Selection()), route, violations)
+        route = _planned_route(snapshot, goal, run)
+        graph = build_graph(snapshot.catalog, Selection())
+        decided = planner.plan_whole(snapshot, graph, route, violations)
+        return runs.complete_plan(decided, None, snapshot, goal, run) if goal else decided
 
 
 def verify(
@@ -217,6 +219,7 @@ def verify(
     *,
     receipt: str | None = None,
     contains: bool = False,
+    strict: bool = False,
     show_values: bool = False,
     skip: Iterable[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
@@ -228,13 +231,15 @@ def verify(
     `reference` is the source, or the path of a sealed receipt. The rows expected are those of the selection; without
     one, of the receipt (given, or found beside the target); without that, every row of every table. With `contains`
     the target may hold further rows, if the source holds them identically. A sealed receipt also tells which side
-    changed since. Differences are findings in the report, not errors; values of rows are in them with `show_values`.
+    changed since. Between engines the verdict is EQUIVALENT where nothing differs but what the target's can't hold; with
+    `strict` that is a difference, too. Differences are findings in the report, not errors; values of rows are in them
+    with `show_values`.
 
     Raises UsageError, and SourceError where source or receipt can't be read.
     """
     _check_keywords(choice, RowChoice)
     run = Run(monitor or Monitor(), timeout)
-    terms = proofs.Terms(_check_names(skip), contains, show_values)
+    terms = proofs.Terms(_check_names(skip), contains, show_values, strict)
     if is_receipt(reference):
         if choice or contains or receipt is not None:
             raise UsageError(
@@ -386,6 +391,12 @@ def _export(source: str, target: str, selection: Selection, run: Run) -> Receipt
         if places.exists and run.existing == "merge":
             return runs.merge_rows(decided, closure, session)
         return runs.carry_out(decided, closure, closure.graph, session)
+
+
+def _planned_route(snapshot: Snapshot, goal: runs.Goal | None, run: Run) -> Route:
+    if goal is None:
+        return runs.find_route(snapshot, run)
+    return runs.find_route(snapshot, run, goal.target, merging=goal.merging)
 
 
 def _histories(snapshot: Snapshot, run: Run, *, infer: bool) -> tuple[tuple[History, ...], Route | None]:

@@ -1,8 +1,8 @@
 """What tables hold: which rows are to arrive, as statements that read them, and the digests of them on either side."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,6 +26,9 @@ class Rows:
     """Gives rows, too, and last how often each one is there."""
     whole: bool = False
     """All rows of the table, as they are."""
+    forms: tuple[Callable[[Any], Any], ...] = ()
+    """What is made of each column's values before they are compared: a form that two engines have in common. NULL is
+    NULL, and never asked about. None: values count as they are."""
 
 
 def whole_rows(entry: CatalogTable, columns: Sequence[str] | None = None) -> Rows:
@@ -74,10 +77,7 @@ def count(snapshot: Snapshot, rows: Rows) -> int:
 def digest(snapshot: Snapshot, rows: Rows, monitor: Monitor) -> TableDigest:
     """Digest rows. Reads only."""
     monitor.report(Progress("digesting", rows.table))
-    found = TableDigest(0, 0)
-    for statement in rows.statements:
-        found += digest_rows(rows.table, rows.columns, snapshot.values(statement))
-    return found + digest_rows(rows.table, rows.columns, _repeated(snapshot, rows))
+    return digest_rows(rows.table, rows.columns, values(snapshot, rows))
 
 
 def digest_all(snapshot: Snapshot, monitor: Monitor) -> Mapping[str, TableDigest]:
@@ -121,10 +121,16 @@ def held(comparison: Comparison, rows: Mapping[str, Rows], snapshot: Snapshot) -
 
 
 def values(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:
-    """Read rows. Reads only."""
-    for statement in rows.statements:
-        yield from snapshot.values(statement)
-    yield from _repeated(snapshot, rows)
+    """Read rows, in their forms. Reads only."""
+    stored = chain(chain.from_iterable(map(snapshot.values, rows.statements)), _repeated(snapshot, rows))
+    return _formed(stored, rows.forms) if rows.forms else stored
+
+
+def _formed(
+    stored: Iterable[tuple[Any, ...]], forms: Sequence[Callable[[Any], Any]]
+) -> Iterator[tuple[Any, ...]]:
+    for row in stored:
+        yield tuple(None if value is None else form(value) for value, form in zip(row, forms, strict=True))
 
 
 def _repeated(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:

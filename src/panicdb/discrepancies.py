@@ -1,7 +1,7 @@
 """Which rows differ, where a table's digest does: found by key, in bounded memory, whatever the engines."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -90,16 +90,18 @@ def locate(
     monitor: Monitor,
     *,
     further: Rows | None = None,
+    forms: tuple[Callable[[Any], Any], ...] = (),
 ) -> Discrepancies:
     """Read one table on both sides once more, and name what differs. Reads only, but for a temporary file.
 
-    Columns that only one side has count as NULL on the other. The target may have `further` rows, too.
+    Columns that only one side has count as NULL on the other. The target may have `further` rows, too. `forms` are those
+    of the target's values, where it is of another engine: then columns that differ are not named.
     """
     monitor.report(Progress("locating differences", entry.name))
     there = target.catalog.tables[entry.name]
     key = _key(entry, there)
     ours = _Side(snapshot, arriving)
-    theirs = _Side(target, contents.whole_rows(there, arriving.columns))
+    theirs = _Side(target, replace(contents.whole_rows(there, arriving.columns), forms=forms))
     more = None if further is None else _Side(snapshot, further)
     pairs = paired(
         _hashed(ours, key),
@@ -153,7 +155,9 @@ def _differing(
 
 
 def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
-    """Find a row by its key; what the engine calls equal need not be it."""
+    """Find a row by its key; what the engine calls equal need not be it. A form is nothing that it could look for."""
+    if side.rows.forms:
+        return None
     wanted = [_bound(value) for value in _unpacked(packed)]
     places = [side.rows.columns.index(name) for name in key]
     for statement in side.rows.statements:

@@ -82,7 +82,8 @@ def compare(route: Route, live: Live, staging: Staging, replayer: Replayer, moni
     The draft was prepared while the snapshot lasted. Raises HistoryError if they can't be run as the application runs
     them: what is built otherwise and equal proves something, what is built otherwise and differs does not.
     """
-    built = building.replay(route, live.snapshot, live.facts, staging, replayer, monitor)
+    yardstick = building.exactly(live.facts)
+    built = building.replay(route, live.snapshot, yardstick, staging, replayer, monitor)
     if built.way is None:
         raise _not_comparable(live, built.reason)
     if built.differences and built.way != route.ways()[0]:

@@ -191,6 +191,9 @@ def judging(function: Function) -> Function:
             "--receipt", metavar="FILE", help="Take the selection from this receipt, not TARGET.receipt.json."
         ),
         click.option("--skip", multiple=True, metavar="CHECK", help="Leave a check out, such as integrity."),
+        click.option(
+            "--strict", is_flag=True, help="Between engines: what had to be lost is a difference, too."
+        ),
         click.option("--show-values", is_flag=True, help="Show the values of rows that differ."),
     ]
     for option in reversed(options):

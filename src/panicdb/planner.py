@@ -1,7 +1,7 @@
 """Plans: what will be done, as values that can be shown before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,7 +54,7 @@ class Plan:
     revisions: Mapping[str, tuple[str, ...]]
     route: Route
     method: str
-    """How rows travel: `attach`, `copy`."""
+    """How rows travel: `attach`, `copy`, `stream`."""
     tables: tuple[TablePlan, ...]
     """Tables with rows to copy, parents first as far as there is an order."""
     empty: Mapping[str, int]
@@ -64,6 +64,8 @@ class Plan:
     kept: Mapping[str, int]
     """Rows by the link that dangles in the source and is kept so."""
     notes: tuple[str, ...]
+    losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Between engines: what will not arrive as it is, as rows by column and class of loss."""
     present: Mapping[str, int] | None = None
     """Rows that the target has already, per table; only where they are to be merged into it."""
 

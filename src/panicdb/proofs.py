@@ -4,7 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from panicdb import contents, databases, discrepancies, planner, runs, transfer, verification
+from panicdb import (
+    contents,
+    conversion,
+    databases,
+    discrepancies,
+    equivalence,
+    planner,
+    runs,
+    transfer,
+    verification,
+)
 from panicdb.backends.base import Place, Snapshot
 from panicdb.closure import Closure
 from panicdb.contents import Rows
@@ -21,11 +31,12 @@ from panicdb.errors import (
 from panicdb.links import Graph, build_graph, parse_link
 from panicdb.receipt import Record, find_record, read_record, read_selections, read_stamp
 from panicdb.references import count_dangling
+from panicdb.reports import BY_CHOICE, Compared, Coverage, Report
 from panicdb.revisions import Route
 from panicdb.runs import Run
 from panicdb.seals import Seal, digest_facts
 from panicdb.values import Catalog, Kind, Selection
-from panicdb.verification import BY_CHOICE, Compared, Content, Coverage, Expectation, Report, State
+from panicdb.verification import Content, Expectation, State
 
 _BY_ENGINE = "row by row, by the engine"
 _BY_DIGEST = "by digest"
@@ -44,6 +55,8 @@ class Terms:
     """It may hold further rows, if the source holds them identically."""
     values: bool
     """Show values that differ."""
+    strict: bool = False
+    """What another engine can't hold is a difference, too."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,6 @@ def verify_source(
 ) -> Report:
     """Compare a target with its source; with a sealed receipt, both with that, too. Reads only."""
     origin, goal = databases.locate(source), databases.locate(target)
-    runs.require_one_engine(origin, goal)
     basis = _find_basis(goal, selection, receipt)
     if terms.contains and basis.whole:
         raise UsageError(
@@ -78,6 +90,10 @@ def verify_source(
         try:
             with databases.open_source(goal, timeout=run.timeout, monitor=run.monitor) as copy:
                 expected, rows = _expect(snapshot, basis, terms, run)
+                if runs.are_across(origin, goal):
+                    expected = verification.expect_across(
+                        expected, snapshot, conversion.convertible(origin.backend.name)
+                    )
                 return _judge(expected, rows, snapshot, copy, basis, terms, run)
         except DamagedError as error:
             if error.place != goal.shown:
@@ -212,6 +228,8 @@ def _compare_content(
     if "content" in terms.skip:
         return expected, Content()
     try:
+        if expected.across is not None:
+            return _compare_across(expected, rows, snapshot, copy, terms, run)
         # A seal speaks of digests, so they have to be made.
         same = {} if basis.record else _same_by_engine(rows, expected, snapshot, copy)
         left = {name: each for name, each in rows.items() if name not in same}
@@ -232,6 +250,19 @@ def _compare_content(
     except (SourceError, TransferError) as error:
         return expected, Content(failure=error)
     return replace(expected, digests=ours), Content(theirs, located, same, values=terms.values)
+
+
+def _compare_across(
+    expected: Expectation,
+    rows: Mapping[str, Rows],
+    snapshot: Snapshot,
+    copy: Snapshot,
+    terms: Terms,
+    run: Run,
+) -> tuple[Expectation, Content]:
+    found = equivalence.compare(rows.values(), snapshot, copy, run.monitor)
+    content = Content(found.theirs, found.located, losses=found.losses, strict=terms.strict)
+    return replace(expected, digests=found.ours), content
 
 
 def _same_by_engine(

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -50,6 +50,8 @@ class Receipt:
     """What this run brought into a target that existed, per table; `tables` then tells of the whole file."""
     before: tuple[Mapping[str, Any], ...] = ()
     """The receipts of what the target held before, earliest first."""
+    losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Between engines: what did not arrive as it was, as rows by column and class of loss."""
     sealed: Seal | None = None
     """Digests of all that the target holds."""
     version: str = panicdb.__version__
@@ -80,6 +82,7 @@ class Receipt:
             "tables": as_json(self.tables),
             "empty": as_json(self.empty),
             "violations_kept": as_json(self.kept),
+            "losses": as_json(self.losses),
             "checks": list(self.checks),
             "merged": as_json(self.merged),
             "before": as_json(self.before),
@@ -119,6 +122,7 @@ def write_receipt(
         ),
         empty=plan.empty,
         kept=plan.kept,
+        losses=plan.losses,
         checks=checks,
         place=place,
         sealed=sealed,

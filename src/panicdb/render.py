@@ -10,8 +10,8 @@ from panicdb.drifts import Drift, Inference
 from panicdb.errors import PanicDBError
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, selection_as_dict
+from panicdb.reports import BY_CHOICE, Finding, Report, Since, Verdict
 from panicdb.values import as_json
-from panicdb.verification import BY_CHOICE, Finding, Report, Since, Verdict
 
 LONGEST_LABEL = 40
 
@@ -90,11 +90,20 @@ def plan_text(plan: Plan) -> str:
             for link, count in each.nulled.items()
         ),
         *(f"policy: {link}={policy}" for link, policy in plan.policies.items()),
+        *_loss_lines(plan.losses),
         *_merge_lines(plan),
         *(f"note: {note}" for note in plan.notes),
         "nothing was written",
     ]
     return "\n".join(lines)
+
+
+def _loss_lines(losses: Mapping[str, Mapping[str, int]]) -> list[str]:
+    return [
+        f"loss: {column}: {loss} in {count:,} rows"
+        for column, found in losses.items()
+        for loss, count in found.items()
+    ]
 
 
 def _merge_lines(plan: Plan) -> list[str]:
@@ -134,6 +143,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "empty": plan.empty,
         "policies": plan.policies,
         "violations_kept": plan.kept,
+        "losses": plan.losses,
         "notes": plan.notes,
         "present": plan.present,
     }
@@ -167,6 +177,7 @@ def _transfer_text(receipt: Receipt) -> str:
         f"schema: {_route_text(schema['method'])} ({schema['reason']})",
         *_schema_lines(schema),
         *_more(receipt.empty, receipt.kept),
+        *_loss_lines(receipt.losses),
         f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {receipt.place}",
         f"checked before publication: {', '.join(receipt.checks)}",
     ]
@@ -266,6 +277,7 @@ def inference_json(inference: Inference) -> dict[str, Any]:
 
 _VERDICTS = {
     Verdict.EXACT: "matches",
+    Verdict.EQUIVALENT: "matches, but for what its engine can't hold,",
     Verdict.DIFFERENT: "differs from",
     Verdict.INCOMPLETE: "could not be compared wholly with",
 }
@@ -282,6 +294,7 @@ def report_text(report: Report) -> str:
             for name, why in report.coverage.left_out.items()
             if why != BY_CHOICE
         ),
+        *_loss_lines(report.losses),
         *_since_lines(report.since),
         f"{report.target} {_VERDICTS[report.verdict]} {report.reference}",
     ]
@@ -313,6 +326,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "compared": [vars(each) for each in report.coverage.compared],
         "normalised": report.coverage.normalised,
         "not_compared": report.coverage.left_out,
+        "losses": report.losses,
         "since": None if since is None else vars(since),
     }
 

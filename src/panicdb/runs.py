@@ -6,21 +6,37 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from panicdb import building, contents, databases, merge, planner, profiles, revisions, transfer, verification
+from panicdb import (
+    building,
+    contents,
+    conversion,
+    crossing,
+    databases,
+    equivalence,
+    merge,
+    planner,
+    profiles,
+    revisions,
+    transfer,
+    verification,
+)
 from panicdb import closure as closures
 from panicdb.backends.base import CopyStep, Merging, Place, Snapshot, Staging
 from panicdb.building import Built
 from panicdb.closure import Closure
+from panicdb.crossing import Passage
 from panicdb.digest import TableDigest
 from panicdb.errors import CheckFailedError, RefusedError, TransferError, UsageError, check_file_name
 from panicdb.links import Graph
+from panicdb.model import read_model
 from panicdb.planner import Plan
 from panicdb.receipt import Receipt, extend_receipt, write_receipt
 from panicdb.replays import Replayer
+from panicdb.reports import PUBLICATION_CHECKS, Status
 from panicdb.revisions import Route, SchemaChoice
 from panicdb.seals import Seal, digest_facts, hash_migrations
 from panicdb.values import Existing, Facts, Monitor, Progress, Selection
-from panicdb.verification import PUBLICATION_CHECKS, Content, Expectation
+from panicdb.verification import Content, Expectation
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,11 @@ class Session:
     staging: Staging | None
 
     @property
+    def across(self) -> bool:
+        """Tell whether the target is of another engine."""
+        return are_across(self.places.source, self.places.target)
+
+    @property
     def monitor(self) -> Monitor:
         """What the run reports to."""
         return self.run.monitor
@@ -79,7 +100,7 @@ class Session:
 def locate(source: str, target: str, run: Run) -> Places:
     """Find both places, and refuse a wrong target before the source is read."""
     origin, goal = databases.locate(source), databases.locate(target)
-    require_one_engine(origin, goal)
+    _check_crossing(origin, goal, run)
     named = goal.backend.receipt_path(goal) if isinstance(run.receipt, bool) else run.receipt
     if named is not None:
         check_file_name(named)
@@ -88,23 +109,46 @@ def locate(source: str, target: str, run: Run) -> Places:
     return Places(origin, goal, named, exists)
 
 
-def locate_source(source: str, target: str | None, run: Run) -> tuple[Place, Place | None]:
-    """Find the source, and the target if rows are to be merged into it."""
+@dataclass(frozen=True)
+class Goal:
+    """Where a plan would lead."""
+
+    target: Place
+    merging: bool
+    """Rows are to be merged into it."""
+
+
+def locate_source(source: str, target: str | None, run: Run) -> tuple[Place, Goal | None]:
+    """Find the source, and the target, if one is named: a wrong one is refused."""
     place = databases.locate(source)
     if target is None:
         return place, None
     goal = databases.locate(target)
-    require_one_engine(place, goal)
+    _check_crossing(place, goal, run)
     exists = databases.check_target(goal, place, None, run.existing)
-    return place, goal if exists and run.existing == "merge" else None
+    return place, Goal(goal, exists and run.existing == "merge")
 
 
-def require_one_engine(one: Place, other: Place) -> None:
-    """Refuse two databases of different engines. Raises UsageError."""
-    if one.backend is not other.backend:
+def are_across(one: Place, other: Place) -> bool:
+    """Tell whether two databases are of different engines."""
+    return one.backend is not other.backend
+
+
+def _check_crossing(source: Place, target: Place, run: Run) -> None:
+    """Refuse what only goes between databases of one engine. Raises UsageError."""
+    if not are_across(source, target):
+        return
+    engines = f"from {source.backend.name} to {target.backend.name}"
+    if run.existing == "merge":
         raise UsageError(
-            f"{one.shown} is a database of {one.backend.name}, {other.shown} is one of {other.backend.name}",
-            hint="both have to be of the same engine",
+            f"rows are not merged {engines}: both have to be of the same engine", hint="name a new target"
+        )
+    if run.spool:
+        raise UsageError(f"there is no spooling {engines}", hint="leave --spool out")
+    if run.schema.mode == "copy":
+        raise UsageError(
+            f"definitions can't be copied {engines}: only the application's own migrations build the schema there",
+            hint="leave --schema copy out, and name the history with -c",
         )
 
 
@@ -127,17 +171,48 @@ def opened(places: Places, run: Run) -> Iterator[Session]:
         else:
             opening = databases.open_source(places.source, timeout=run.timeout, monitor=run.monitor)
         snapshot = stack.enter_context(opening)
-        route = find_route(snapshot, run, merging=places.exists and run.existing == "merge")
+        merging = places.exists and run.existing == "merge"
+        route = find_route(snapshot, run, places.target, merging=merging)
         replayer = stack.enter_context(standing_by(route))
         yield Session(snapshot, route, replayer, places, run, staging)
 
 
-def find_route(snapshot: Snapshot, run: Run, *, merging: bool = False) -> Route:
-    """Decide how the target gets its schema. Reads files; raises RefusedError for a source without tables."""
+def complete_plan(decided: Plan, closure: Closure | None, snapshot: Snapshot, goal: Goal, run: Run) -> Plan:
+    """Add to a plan what only its target can tell: rows that are there already, values that arrive with a loss.
+
+    Reads only; a target of another engine is built as a draft, which is thrown away.
+    """
+    if goal.merging and closure is not None:
+        return plan_merge(decided, closure, snapshot, goal.target, run)
+    if not are_across(snapshot.place, goal.target):
+        return decided
+    with (
+        standing_by(decided.route) as replayer,
+        databases.stage_scratch(goal.target, monitor=run.monitor) as staging,
+    ):
+        yardstick = _yardstick_across(snapshot)
+        building.build_schema_across(decided.route, snapshot, yardstick, staging, replayer, run.monitor)
+        return plan_crossing(decided, closure, snapshot, staging, run.monitor)[0]
+
+
+def _yardstick_across(snapshot: Snapshot) -> building.Yardstick:
+    return building.as_another_engine_can(
+        read_model(snapshot), conversion.convertible(snapshot.place.backend.name)
+    )
+
+
+def find_route(snapshot: Snapshot, run: Run, target: Place | None = None, *, merging: bool = False) -> Route:
+    """Decide how the target gets its schema. Reads files; raises RefusedError for a source without tables.
+
+    A target of another engine needs migrations: HistoryError where there are none.
+    """
     require_tables(snapshot)
     if merging:
         return Route("merge", "the target exists")
-    return revisions.find_route(snapshot.catalog, run.schema, here(), snapshot.place.backend.name)
+    across = target is not None and are_across(snapshot.place, target)
+    place = target if target is not None else snapshot.place
+    schema = replace(run.schema, mode="migrations") if across else run.schema
+    return revisions.find_route(snapshot.catalog, schema, here(), place.backend.name)
 
 
 def require_tables(snapshot: Snapshot) -> None:
@@ -170,21 +245,24 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
     snapshot, places, monitor = session.snapshot, session.places, session.monitor
     with session.staged() as staging:
         staging.needed = decided.bytes
-        built = building.build_schema(decided.route, snapshot, staging, session.replayer, monitor)
+        built = _build(decided, session, staging)
         if built.ran:
             _require_untouched(session)
         decided = planner.restamped(decided, snapshot.catalog, built.stamped)
-        expected = _expect(decided, closure, graph, session)
-        transfer.load_rows(decided, closure, snapshot, staging, monitor)
+        passages: tuple[Passage, ...] = ()
+        if session.across:
+            decided, passages = plan_crossing(decided, closure, snapshot, staging, monitor)
+        expected, content = _expect(decided, closure, graph, session, staging)
+        if session.across:
+            crossing.carry(snapshot, passages, staging, monitor, decided.bytes)
+        else:
+            transfer.load_rows(decided, closure, snapshot, staging, monitor)
         monitor.report(Progress("checking"))
         checks = (*PUBLICATION_CHECKS, *(["content"] if session.run.verify else []))
         with staging.open() as draft:
-            _require(expected, draft, decided.source, checks, monitor)
-            sealed = (
-                _seal(draft, expected.facts, expected.digests, expected.dangling, decided)
-                if session.run.seal
-                else None
-            )
+            digests = _digest_draft(content, draft, monitor) if "content" in checks else {}
+            _require(expected, draft, decided.source, checks, digests)
+            sealed = _seal_draft(expected, draft, decided, session) if session.run.seal else None
         receipt = write_receipt(decided, places.target.shown, built.as_dict(), checks, sealed)
         monitor.report(Progress("publishing"))
         monitor.poll()
@@ -195,6 +273,28 @@ def carry_out(decided: Plan, closure: Closure | None, graph: Graph, session: Ses
             timeout=session.run.timeout,
         )
     return receipt
+
+
+def _build(decided: Plan, session: Session, staging: Staging) -> Built:
+    route, snapshot, replayer, monitor = decided.route, session.snapshot, session.replayer, session.monitor
+    if not session.across:
+        return building.build_schema(route, snapshot, staging, replayer, monitor)
+    yardstick = _yardstick_across(snapshot)
+    return building.build_schema_across(route, snapshot, yardstick, staging, replayer, monitor)
+
+
+def plan_crossing(
+    decided: Plan, closure: Closure | None, snapshot: Snapshot, staging: Staging, monitor: Monitor
+) -> tuple[Plan, tuple[Passage, ...]]:
+    """Decide how rows get into a draft of another engine, and look at all their values. Reads only.
+
+    Raises SourceError for what the target can't hold.
+    """
+    steps = transfer.copy_steps(decided, closure, snapshot)
+    with staging.open() as draft:
+        passages = crossing.plan_passages(snapshot, draft, steps)
+    surveyed = crossing.survey(snapshot, passages, monitor)
+    return crossing.with_losses(decided, surveyed.losses), surveyed.passages
 
 
 def _require_untouched(session: Session) -> None:
@@ -285,16 +385,42 @@ def plan_merge(decided: Plan, closure: Closure, snapshot: Snapshot, goal: Place,
     return replace(decided, present={name: overlap.present for name, overlap in overlaps.items()})
 
 
-def _expect(decided: Plan, closure: Closure | None, graph: Graph, session: Session) -> Expectation:
-    """Note down what the target must be, content included where that is wanted, while the snapshot lasts."""
+def _expect(
+    decided: Plan, closure: Closure | None, graph: Graph, session: Session, staging: Staging
+) -> tuple[Expectation, equivalence.Content | None]:
+    """Note down what the target must be, content included where that is wanted, while the snapshot lasts.
+
+    Of a target of another engine, how its values are to be read is said beside.
+    """
     snapshot = session.snapshot
     expected = verification.expect(snapshot, decided, graph)
+    if session.across:
+        common = conversion.convertible(snapshot.place.backend.name)
+        expected = verification.expect_across(expected, snapshot, common)
     if not (session.run.verify or session.run.seal):
-        return expected
+        return expected, None
     steps = transfer.copy_steps(decided, closure, snapshot)
     arriving = contents.arriving(snapshot, expected.rows, steps)
+    if session.across:
+        with staging.open() as draft:
+            content = equivalence.expect(arriving.values(), snapshot, draft, session.monitor)
+        return replace(expected, digests=content.digests), content
     digests = {name: contents.digest(snapshot, rows, session.monitor) for name, rows in arriving.items()}
-    return replace(expected, digests=digests)
+    return replace(expected, digests=digests), None
+
+
+def _digest_draft(
+    content: equivalence.Content | None, draft: Snapshot, monitor: Monitor
+) -> Mapping[str, TableDigest]:
+    if content is None:
+        return contents.digest_all(draft, monitor)
+    return equivalence.digest(content, draft, monitor)
+
+
+def _seal_draft(expected: Expectation, draft: Snapshot, decided: Plan, session: Session) -> Seal:
+    """Between engines the seal speaks of the values as the target has them: the check of content says what they are."""
+    digests = contents.digest_all(draft, session.monitor) if session.across else expected.digests
+    return _seal(draft, expected.facts, digests, expected.dangling, decided)
 
 
 def _seal(
@@ -323,10 +449,13 @@ def _seal(
 
 
 def _require(
-    expected: Expectation, draft: Snapshot, source: str, checks: tuple[str, ...], monitor: Monitor
+    expected: Expectation,
+    draft: Snapshot,
+    source: str,
+    checks: tuple[str, ...],
+    digests: Mapping[str, TableDigest],
 ) -> None:
     """Check a draft, read again; of content there is something to compare where `expected` has it."""
-    digests = contents.digest_all(draft, monitor) if "content" in checks else {}
     report = verification.check_target(expected, draft, source, content=Content(digests), checks=checks)
     if report.findings:
         listed = "; ".join(finding.text for finding in report.findings)
@@ -335,7 +464,7 @@ def _require(
             hint="please report this: it is a fault of panicdb, or the source changed its schema meanwhile",
         )
     for check in report.checks:
-        if check.status is verification.Status.SKIPPED:
+        if check.status is Status.SKIPPED:
             raise TransferError(
                 f"the finished copy could not be checked, so it was not published: {check.note}",
                 hint="run this again when what hindered it is gone",

@@ -2,121 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from panicdb.backends.base import Snapshot
 from panicdb.digest import TableDigest
 from panicdb.discrepancies import Changed, Discrepancies, Listed
 from panicdb.errors import DamagedError, PanicDBError, SourceError, TransferError
 from panicdb.links import Graph
+from panicdb.model import Convertible, Model, compare_models, read_model
 from panicdb.planner import Plan, count_rows, find_violations, stamped_revisions
 from panicdb.receipt import Record
 from panicdb.references import count_dangling
+from panicdb.reports import ALL_CHECKS, BY_CHOICE, Check, Finding, Report, Since, Status
 from panicdb.schema import Severity, compare, without_tables
 from panicdb.seals import digest_facts
 from panicdb.values import Facts
-
-ALL_CHECKS = ("revision", "schema", "rows", "content", "foreign keys", "sequences", "integrity")
-BY_CHOICE = "by choice"
-PUBLICATION_CHECKS = ("revision", "schema", "rows", "foreign keys", "sequences")
-"""Made before every publication; content, too, where that is asked for."""
-
-
-class Status(StrEnum):
-    """How a check ended."""
-
-    PASS = "PASS"  # noqa: S105 - no password
-    FAIL = "FAIL"
-    SKIPPED = "SKIPPED"
-
-
-class Verdict(StrEnum):
-    """What all checks together say."""
-
-    EXACT = "EXACT"
-    """All that was compared is the same, to the last byte."""
-    DIFFERENT = "DIFFERENT"
-    INCOMPLETE = "INCOMPLETE"
-    """Nothing differs as far as could be seen, but a check could not be made."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One difference. `code` is stable: a reader of reports may rely on it (docs/findings.md)."""
-
-    code: str
-    check: str
-    text: str
-    """What differs: objects, counts and keys; never another value of a row."""
-    details: tuple[str, ...] = ()
-    """Values that differ, only where they were asked for."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check and how it ended; `note` says what was compared, or why nothing was."""
-
-    name: str
-    status: Status
-    note: str
-    chosen: bool = False
-    """It was left out because the user wanted that."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A table whose content was compared: which columns, and how."""
-
-    table: str
-    columns: tuple[str, ...]
-    how: str
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What a verification was about, so that "verified" can't come to mean "verified some"."""
-
-    compared: tuple[Compared, ...] = ()
-    normalised: tuple[str, ...] = ()
-    """What was made alike before it was compared."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """What was not compared, and why."""
-
-
-@dataclass(frozen=True)
-class Since:
-    """What is not as a sealed receipt says, on either side: tables, and schema, sequences or revision."""
-
-    receipt: str
-    target: tuple[str, ...]
-    """The target was changed or damaged."""
-    source: tuple[str, ...]
-    """The source moved on."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """All checks and findings of one verification."""
-
-    reference: str
-    target: str
-    checks: tuple[Check, ...]
-    findings: tuple[Finding, ...]
-    coverage: Coverage = field(default_factory=Coverage)
-    since: Since | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Judge: a difference outranks a check that could not be made, and a check left out by choice is none."""
-        if any(check.status is Status.FAIL for check in self.checks):
-            return Verdict.DIFFERENT
-        unmade = any(check.status is Status.SKIPPED and not check.chosen for check in self.checks)
-        return Verdict.INCOMPLETE if unmade else Verdict.EXACT
-
-    @property
-    def ok(self) -> bool:
-        """Tell whether every check passed but those left out by choice."""
-        return self.verdict is Verdict.EXACT
 
 
 @dataclass(frozen=True)
@@ -137,8 +36,25 @@ class Expectation:
     """Version tables that the target has because the user said at which revision the source is."""
     counters_exact: bool = True
     """Else a counter may stand behind the source's, which moved on, but beyond every number in use."""
+    across: "Across | None" = None
+    """What holds instead, if the target is of another engine."""
     most: Mapping[str, int] | None = None
     """Where a target may hold more than this: how many rows of each table at most."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """What a target of another engine must be: what two engines have in common."""
+
+    model: Model
+    convertible: Convertible
+    counters: Mapping[str, int]
+    """The last number that each table's counter gave."""
+
+
+def expect_across(expected: Expectation, snapshot: Snapshot, convertible: Convertible) -> Expectation:
+    """Expect the same of a target of another engine, as far as engines have it in common. Reads only."""
+    return replace(expected, across=Across(read_model(snapshot), convertible, snapshot.counters()))
 
 
 def expect(snapshot: Snapshot, plan: Plan, graph: Graph) -> Expectation:
@@ -197,6 +113,10 @@ class Content:
     located: Mapping[str, Discrepancies] = field(default_factory=dict)
     same: Mapping[str, int] = field(default_factory=dict)
     """Rows of the tables that the engine itself compared, row by row, and found to be what they must."""
+    losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Between engines: what had to be lost, as rows by column and class."""
+    strict: bool = False
+    """Whatever had to be lost is a difference, too."""
     failure: PanicDBError | None = None
     """Why this could not be found out."""
     values: bool = False
@@ -222,7 +142,8 @@ def check_target(
         check, found = _make(name, expected, target, content or Content())
         findings += found
         done.append(check)
-    return Report(reference, target.place.shown, tuple(done), tuple(findings))
+    losses = {} if content is None else content.losses
+    return Report(reference, target.place.shown, tuple(done), tuple(findings), losses=losses)
 
 
 def _make(
@@ -318,7 +239,22 @@ def _rows(rows: tuple[str, ...] | None) -> str:
     return "no such table" if rows is None else ", ".join(rows) or "no row"
 
 
+def _check_schema_across(across: Across, target: Snapshot) -> Found:
+    """What only tells engines apart is no finding: it was told when the target was made, and rows fit."""
+    differences = compare_models(across.model, read_model(target), across.convertible)
+    found = [
+        Finding("SCH001", "schema", f"{each.severity}: {each}")
+        for each in differences
+        if each.severity is Severity.BLOCKING
+    ]
+    note = "tables, columns, types, keys and links, as both engines have them"
+    others = len(differences) - len(found)
+    return found, note + (f", {others} differences that no row minds" if others else "")
+
+
 def _check_schema(expected: Expectation, target: Snapshot) -> Found:
+    if expected.across is not None:
+        return _check_schema_across(expected.across, target)
     if expected.schema is not None:
         same = digest_facts(target.facts()) == expected.schema
         found = (
@@ -353,7 +289,11 @@ def _check_rows(expected: Expectation, target: Snapshot) -> Found:
             text = "no such table" if there is None else str(there)
             wanted = str(rows) if most == rows else f"{rows} to {most}"
             found.append(Finding("ROW001", "rows", f"{name}: {wanted} expected, {text} in the target"))
-    extra = [entry for entry in target.catalog.ordinary() if entry.name not in expected.rows]
+    extra = [
+        entry
+        for entry in target.catalog.ordinary()
+        if entry.name not in expected.rows and (expected.across is None or count_rows(target, entry))
+    ]
     found += [
         Finding(
             "ROW002",
@@ -378,8 +318,15 @@ def _check_content(expected: Expectation, content: Content) -> Found:
             # Digests are what counts: where nothing could be named for it, the difference stays one.
             unnamed = [Finding("CNT000", "content", f"{name}: the digests differ")]
             found += _content_findings(name, content) or ([] if expected.most is not None else unnamed)
+    if content.strict:
+        found += [
+            Finding("CNT006", "content", f"{column}: {loss} in {count} rows")
+            for column, losses in content.losses.items()
+            for loss, count in losses.items()
+        ]
     rows = sum(digest.rows for digest in expected.digests.values()) + sum(content.same.values())
-    return found, f"{rows} rows in {len(expected.digests) + len(content.same)} tables, to the last byte"
+    how = "but for what had to be lost" if content.losses else "to the last byte"
+    return found, f"{rows} rows in {len(expected.digests) + len(content.same)} tables, {how}"
 
 
 def _content_findings(name: str, content: Content) -> list[Finding]:
@@ -444,7 +391,28 @@ def _check_foreign_keys(expected: Expectation, target: Snapshot) -> Found:
     return found, note + (f", {kept} violations kept as in the source" if kept else "")
 
 
+def _check_counters(across: Across, target: Snapshot) -> Found:
+    """A counter of another engine may stand further than the source's, which need not have one."""
+    there = target.counters()
+    found = [
+        Finding(
+            "SEQ001",
+            "sequences",
+            f"{table}: stands at {across.counters[table]} in the source, at {last} in the target",
+        )
+        for table, last in sorted(there.items())
+        if last < across.counters.get(table, last)
+    ]
+    found += [
+        Finding("SEQ002", "sequences", f"{table}: its counter would give a number that is in use")
+        for table in target.colliding_counters()
+    ]
+    return found, f"{len(there)} counters, none behind the source's or the rows"
+
+
 def _check_sequences(expected: Expectation, target: Snapshot) -> Found:
+    if expected.across is not None:
+        return _check_counters(expected.across, target)
     there = target.sequences()
     found = [
         Finding(

@@ -62,6 +62,30 @@ class Conversion:
     """Name the loss class of a value that fits, or None if nothing of it is lost. Takes what `convert` takes."""
 
 
+NULLS = "NULL, where the target allows none"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found of values before they travel: in how many rows, by column and reason, or column and loss class."""
+
+    unfit: Mapping[tuple[str, str], int]
+    losses: Mapping[tuple[str, str], int]
+    plain: frozenset[str] = frozenset()
+    """Columns that hold nothing but plain values."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """The rows of one table, as they come from a database of another engine."""
+
+    table: str
+    columns: tuple[str, ...]
+    conversions: tuple[Conversion, ...]
+    lines: Iterator[bytes | memoryview]
+    """Blocks of lines in the text format of PostgreSQL's COPY, by these columns; each block ends with a line."""
+
+
 Term = Callable[[sa.FromClause], sa.Select[Any]]
 """One step of a recursive query, from the rows that it is handed."""
 
@@ -152,6 +176,36 @@ class Snapshot(ABC):
     @abstractmethod
     def values(self, statement: sa.Select[Any]) -> Iterator[tuple[Any, ...]]:
         """Read rows as they are stored: None, int, float, str and bytes; odd bytes of text escaped (PEP 383)."""
+
+    @abstractmethod
+    def survey(
+        self, step: "CopyStep", conversions: Mapping[str, Conversion], required: frozenset[str]
+    ) -> Survey:
+        """Look at every value of a step that is to travel to another engine. Reads only.
+
+        `required` are the columns in which the target wants no NULL.
+        """
+
+    @abstractmethod
+    def lines(
+        self,
+        step: "CopyStep",
+        columns: Sequence[str],
+        conversions: Mapping[str, Conversion],
+        plain: frozenset[str],
+    ) -> Iterator[bytes | memoryview]:
+        """Read a step's rows, which were surveyed, for another engine: see `Arrival`. Errors come out as the source's.
+
+        `plain` are the columns that hold nothing but plain values. Reads only.
+        """
+
+    @abstractmethod
+    def counters(self) -> Mapping[str, int]:
+        """Read the last number that each table's own counter gave, by table, as any engine understands it."""
+
+    @abstractmethod
+    def colliding_counters(self) -> tuple[str, ...]:
+        """Name the tables whose counter would give a number that a row has. Reads only."""
 
     @abstractmethod
     def sequences(self) -> Mapping[str, int]:
@@ -249,10 +303,10 @@ class Staging(ABC):
         """Take a private copy of `source` and give a snapshot of that, shown as the source: which is free again."""
 
     @abstractmethod
-    def stands(self, snapshot: Snapshot) -> bool:
-        """Tell whether a target that was given has the source's schema already, exactly, and no rows.
+    def stands(self, is_source_s: Callable[[Snapshot], bool]) -> bool:
+        """Tell whether a target that was given has the source's schema already, and no rows.
 
-        Raises TargetError if it has another one.
+        `is_source_s` tells whether a schema is the source's. Raises TargetError if the target has another one.
         """
 
     @abstractmethod
@@ -303,6 +357,15 @@ class Staging(ABC):
     @abstractmethod
     def finish(self, snapshot: Snapshot, *, whole: bool) -> None:
         """Bring back what the load had put aside: indexes, views, triggers, counters, statistics."""
+
+    @abstractmethod
+    def receive(
+        self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
+    ) -> None:
+        """Take in rows of another engine, in one transaction, and do what `finish` does.
+
+        A table's counter goes on behind what `counters` says and behind every number in use.
+        """
 
     @abstractmethod
     def open(self, path: str | None = None) -> AbstractContextManager[Snapshot]:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from panicdb.backends import delivery
 from panicdb.backends.base import Backend, Comparison, Merging, Place, Snapshot, Staging
-from panicdb.backends.postgresql import faults, publish
+from panicdb.backends.postgresql import faults, publish, targets
 from panicdb.backends.postgresql import snapshot as snapshots
 from panicdb.backends.postgresql.addresses import read_address
 from panicdb.errors import TargetError
@@ -36,7 +36,7 @@ class PostgreSQLBackend(Backend):
     def check_target(self, place: Place, source: Place, existing: Existing) -> bool:
         """See `Backend`."""
         with faults.explained(place.shown, "looking at the target", writing=True):
-            return publish.check_target(place, source, existing=existing)
+            return targets.check_target(place, source, existing=existing)
 
     def check_receipt_path(self, path: str, place: Place) -> None:
         """See `Backend`."""

@@ -1,21 +1,20 @@
 """Loading a PostgreSQL target: COPY out of the snapshot, piped through, COPY into one transaction."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg import generators
 from psycopg.copy import LibpqWriter
 from psycopg.waiting import Wait
 
-from panicdb.backends.base import CopyStep, rows_of, value_of
+from panicdb.backends.base import Arrival, CopyStep, rows_of, value_of
 from panicdb.backends.postgresql import faults
 from panicdb.backends.postgresql.catalog import OnlyTable, Relation
 from panicdb.backends.postgresql.names import quote, spelled
-from panicdb.backends.postgresql.rows import spell
+from panicdb.backends.postgresql.rows import copy_out, spell
 from panicdb.backends.postgresql.sessions import Session
 from panicdb.backends.postgresql.snapshot import PostgreSQLSnapshot
 from panicdb.errors import PanicDBError, TransferError
@@ -24,8 +23,6 @@ from panicdb.values import CatalogTable, Monitor, Progress
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
 
-BLOCK = 1 << 16
-"""Bytes that small rows are joined to, about; a larger row is handed over as it is."""
 MOST = 1 << 17
 """Bytes that libpq is given at once: psycopg's own writer never gives it more."""
 
@@ -120,12 +117,8 @@ class Loader:
 
     def _blocks(self, copying: Copying) -> Generator[bytes | memoryview, None, None]:
         """Read what the source gives, in blocks; a row is never looked at. Errors come out as the source's."""
-        session = self._snapshot.session
         try:
-            session.pgconn.send_query(copying.out.encode())
-            _require_copying(session.wait(generators.execute(session.pgconn)))
-            yield from _arriving(session)
-            _require_copying(session.wait(generators.fetch_many(session.pgconn)))
+            yield from copy_out(self._snapshot.session, copying.out)
         except psycopg.Error as error:
             raise self._snapshot.explain(error) from error
 
@@ -141,43 +134,37 @@ class Loader:
             raise self._refused(error, step.entry.name) from error
 
     def _refused(self, error: psycopg.Error, table: str) -> PanicDBError:
-        if (error.sqlstate or "")[:2] in ("22", "23"):
-            return TransferError(
-                f"{table}: the target's schema refused a row of the source: {faults.said(error)}",
-                hint="the source holds rows that its own schema forbids, or --link ...=null made one",
-            )
-        return self._explain(error)
+        return refused_row(error, table) or self._explain(error)
 
 
-def _require_copying(results: Sequence["psycopg.pq.abc.PGresult"]) -> None:
-    for result in results:
-        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
+def refused_row(error: psycopg.Error, table: str) -> PanicDBError | None:
+    """Say that the target's schema refused a row, if that is what happened."""
+    if (error.sqlstate or "")[:2] not in ("22", "23"):
+        return None
+    return TransferError(
+        f"{table}: the target's schema refused a row of the source: {faults.said(error)}",
+        hint="the source holds rows that its own schema forbids, or --link ...=null made one",
+    )
 
 
-def _arriving(session: Session) -> Generator[bytes | memoryview, None, None]:
-    """Give rows as they come, small ones joined: until there are enough, or none that has arrived is left."""
-    read = session.pgconn.get_copy_data
-    parts: list[memoryview] = []
-    size = length = 0
-    while length >= 0:
-        length, row = read(1)
-        if length > 0:
-            parts.append(row)
-            size += length
-            if size < BLOCK:
-                continue
-        if parts:
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
-            parts, size = [], 0
-        elif length == 0:
-            session.wait(_arrival(session.pgconn))
-
-
-def _arrival(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, None]:
-    while not (yield Wait.R):
-        continue
-    pgconn.consume_input()
+def receive(
+    target: Session,
+    table: sa.Table,
+    arrival: Arrival,
+    monitor: Monitor,
+    refused: Callable[[psycopg.Error, str], PanicDBError],
+) -> Iterator[int]:
+    """Copy the rows of another engine into the open transaction of a session; give the bytes of each block."""
+    columns = ", ".join(map(quote, arrival.columns))
+    into = f"COPY {spelled(table)} ({columns}) FROM STDIN (FORMAT text)"
+    try:
+        with target.cursor() as cursor, cursor.copy(into, writer=_Writer(cursor)) as copying:
+            for block in arrival.lines:
+                copying.write(block)
+                monitor.tick()
+                yield len(block)
+    except psycopg.Error as error:
+        raise refused(error, arrival.table) from error
 
 
 def _travels_binary(entry: CatalogTable) -> bool:

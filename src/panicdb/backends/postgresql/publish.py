@@ -8,16 +8,17 @@ were put aside, and the sequences come in one transaction, which the checks look
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NoReturn
 
 import psycopg
 import sqlalchemy as sa
 
 from panicdb.backends import delivery
-from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.base import Arrival, CopyStep, Place, Snapshot, Staging
 from panicdb.backends.postgresql import (
     commits,
     databases,
@@ -27,6 +28,7 @@ from panicdb.backends.postgresql import (
     privileges,
     sequences,
     sessions,
+    targets,
 )
 from panicdb.backends.postgresql.addresses import Address, read_address
 from panicdb.backends.postgresql.databases import Locale
@@ -39,7 +41,7 @@ from panicdb.backends.postgresql.sessions import Session
 from panicdb.backends.postgresql.snapshot import PostgreSQLSnapshot
 from panicdb.backends.postgresql.structure import Structure
 from panicdb.errors import PanicDBError, TargetError, TransferError, UsageError
-from panicdb.values import Kind, Monitor
+from panicdb.values import Kind, Monitor, Progress
 
 MEMORY_FOR_INDEXES = "128MB"
 LOCK_SECONDS = 30.0
@@ -109,18 +111,20 @@ class PostgreSQLStaging(Staging):
             hint="leave --spool out",
         )
 
-    def stands(self, snapshot: Snapshot) -> bool:
+    def stands(self, is_source_s: Callable[[Snapshot], bool]) -> bool:
         """See `Staging`: a database may have been given with its schema, and no rows."""
         if self._common is not None:
             return False
         with self._session() as session:
             if emptiness.is_marked(session):
-                _refuse_rows(session, self._place)  # whoever put them there may have taken it for theirs
+                targets.refuse_rows(
+                    session, self._place
+                )  # whoever put them there may have taken it for theirs
                 self._clear(session, None)
             if not emptiness.list_objects(session):
                 return False
         with self.open() as there:
-            if there.catalog.revisions == snapshot.catalog.revisions and there.facts() == snapshot.facts():
+            if is_source_s(there):
                 return True
         raise TargetError(
             f"{self._place.shown}: exists and has a schema that is not the source's",
@@ -143,10 +147,24 @@ class PostgreSQLStaging(Staging):
             self._relay.enter_context(relaying(self.path(), self._draft.parameters))
 
     def _known(self, snapshot: Snapshot) -> _Source:
-        """Read what belongs to the source once, while the snapshot lasts."""
+        """Read what belongs to the source once, while the snapshot lasts; of another engine's nothing is known here."""
         if self._source is None:
-            self._source = _read_source(_own(snapshot))
+            self._source = (
+                _read_source(snapshot)
+                if isinstance(snapshot, PostgreSQLSnapshot)
+                else self._of_another_engine()
+            )
         return self._source
+
+    def _of_another_engine(self) -> _Source:
+        return _Source(Wanted((), (), (), ()), self._locale_here(), {}, ())
+
+    def _locale_here(self) -> Locale:
+        """Read how the server's own databases sort text."""
+        if self._common is not None:
+            return databases.read_locale(self._common)
+        with self._session() as session:
+            return databases.read_locale(session)
 
     def directory(self) -> str:
         """See `Staging`."""
@@ -221,7 +239,7 @@ class PostgreSQLStaging(Staging):
             filled = [spelled(built.catalog.tables[name].table) for name, count in counts.items() if count]
         if filled:
             if not self._built:  # no migration of ours was there
-                raise _holding_rows(self._place, filled)
+                raise targets.holding_rows(self._place, filled)
             with self._in_words(), self._session() as session:
                 session.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
         return {name: count for name, count in counts.items() if count}
@@ -240,7 +258,7 @@ class PostgreSQLStaging(Staging):
             writer.execute(f"SET LOCAL maintenance_work_mem = '{MEMORY_FOR_INDEXES}'")
             self._claim(writer)
             if self._definitions is None:
-                self._put_aside(writer, steps)
+                self._put_aside(writer, frozenset(step.entry.name for step in steps))
         versions = [
             CopyStep(entry, None, entry.table.alias("t"), {})
             for entry in snapshot.catalog.tables.values()
@@ -250,19 +268,48 @@ class PostgreSQLStaging(Staging):
         with suppress(psycopg.Error):
             source.session.execute("ROLLBACK")  # nobody's vacuum has to wait for what is read no more
 
+    def receive(
+        self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
+    ) -> None:
+        """See `Staging`: the transaction stays open for the checks."""
+        self._relay.close()
+        writer = self._open_writer()
+        with self._in_words():
+            writer.execute("BEGIN")
+            writer.execute(f"SET LOCAL maintenance_work_mem = '{MEMORY_FOR_INDEXES}'")
+            self._claim(writer)
+            self._put_aside(writer, frozenset(arrival.table for arrival in arrivals))
+            tables = self._look_into(writer).catalog.tables
+        done = 0
+        for arrival in arrivals:
+            monitor.report(Progress("copying", arrival.table, done, total))
+            table = tables[arrival.table].table
+            for size in load.receive(writer, table, arrival, monitor, self._refused):
+                done += size
+                monitor.gauge = partial(Progress, "copying", arrival.table, done, total)
+        monitor.gauge = None
+        monitor.report(Progress("building indexes"))
+        with self._in_words(adding=True):
+            populated = tuple(quoted(*row) for row in writer.execute(_MATERIALIZED))
+            self._restore(writer, populated)
+            sequences.continue_after(self._look_into(writer).connection, counters)
+            if self._common is None:
+                emptiness.unmark(writer)
+
+    def _refused(self, error: psycopg.Error, table: str) -> PanicDBError:
+        return load.refused_row(error, table) or self.explain(error)
+
     def _claim(self, writer: Session) -> None:
         """Let nobody else write into a database that was given, from now to the end; and look again whether one did."""
         there = self._look_into(writer)
         names = [quoted(each.schema, each.name) for each in there.relations if each.kind != "f"]
         if names:
             writer.execute(f"LOCK TABLE ONLY {', ONLY '.join(names)} IN SHARE ROW EXCLUSIVE MODE")
-        _refuse_rows(writer, self._place)
+        targets.refuse_rows(writer, self._place)
 
-    def _put_aside(self, writer: Session, steps: tuple[CopyStep, ...]) -> None:
+    def _put_aside(self, writer: Session, filled: frozenset[str]) -> None:
         there = self._look_into(writer)
-        aside = Structure(
-            there.connection, there.relations, frozenset(step.entry.name for step in steps)
-        ).read()
+        aside = Structure(there.connection, there.relations, filled).read()
         for statement in aside.drop:
             writer.execute(statement)
         self._later = aside.restore
@@ -272,15 +319,19 @@ class PostgreSQLStaging(Staging):
         del whole
         writer, source = self._require_writer(), self._known(snapshot)
         with self._in_words(adding=True):
-            writer.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            if self._definitions is not None:
-                writer.execute(self._definitions.after)
-            for statement in self._later:
-                writer.execute(statement)
-            _refresh(writer, source.populated)
+            self._restore(writer, source.populated)
             sequences.set_standings(self._look_into(writer).connection, source.standings)
             if self._common is None:
                 emptiness.unmark(writer)
+
+    def _restore(self, writer: Session, populated: Sequence[str]) -> None:
+        """Bring back what had to wait for the rows."""
+        writer.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        if self._definitions is not None:
+            writer.execute(self._definitions.after)
+        for statement in self._later:
+            writer.execute(statement)
+        _refresh(writer, populated)
 
     @contextmanager
     def _in_words(self, *, adding: bool = False) -> Iterator[None]:
@@ -411,10 +462,10 @@ def stage(place: Place, *, monitor: Monitor) -> Iterator[PostgreSQLStaging]:
             holder = stack.enter_context(sessions.opened(address, monitor=monitor, writing=True))
         else:
             holder = stack.enter_context(databases.common_session(address, monitor))
-        _lock(holder, address.database, place.shown)
+        targets.lock(holder, address.database, place.shown)
         draft = address if given else address.to(databases.draft_name(address.database))
         if given:
-            _refuse_rows(holder, place)  # looked at before, but not under the lock
+            targets.refuse_rows(holder, place)  # looked at before, but not under the lock
         if not given:
             databases.remove_left_over(holder, address.database)
             databases.try_lock(holder, draft.database)
@@ -448,53 +499,3 @@ def private_directory() -> Iterator[str]:
         yield os.path.realpath(directory)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _lock(session: Session, name: str, shown: str) -> None:
-    if not databases.try_lock(session, name):
-        raise TargetError(
-            f"{shown}: {databases.holder_of(session, name)} makes it just now",
-            hint="wait for that one, or choose another name",
-        )
-
-
-def check_target(place: Place, source: Place, *, existing: str) -> bool:
-    """Refuse a target that is the source, holds anything, or can't be made. Writes nothing."""
-    address = read_address(place.location)
-    if not databases.is_there(address):
-        with databases.common_session(address) as session:
-            if not privileges.may_create_databases(session):
-                raise TargetError(
-                    f"{place.shown}: does not exist, and this user may not create databases",
-                    hint="let somebody create it, empty and owned by this user; or grant CREATEDB",
-                )
-        return False
-    with sessions.opened(address, writing=True) as target:
-        with sessions.opened(read_address(source.location)) as origin:
-            if databases.are_same(target, origin):
-                raise TargetError(
-                    f"{place.shown}: source and target are the same database",
-                    hint="name another target; the source is never written",
-                )
-        _lock(target, address.database, place.shown)  # a run that is at work would keep us waiting below
-        databases.unlock(target, address.database)
-        _refuse_rows(target, place, existing)
-    return False
-
-
-def _refuse_rows(session: Session, place: Place, existing: str = "refuse") -> None:
-    filled = emptiness.filled_tables(session)
-    if filled:
-        raise _holding_rows(place, filled, existing)
-
-
-def _holding_rows(place: Place, filled: Sequence[str], existing: str = "refuse") -> TargetError:
-    other = {
-        "merge": "rows are merged into SQLite files only",
-        "replace": "only SQLite files are replaced",
-    }.get(existing, "only an empty database, or one with the source's schema and no rows, is filled")
-    more = f" and {len(filled) - 3} more tables" if len(filled) > 3 else ""  # noqa: PLR2004 - the first three
-    return TargetError(
-        f"{place.shown}: exists and holds rows, in {', '.join(filled[:3])}{more}; {other}",
-        hint="choose another name, or empty it yourself",
-    )

@@ -2,14 +2,19 @@
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg import generators
+from psycopg.waiting import Wait
 
 from panicdb.backends.postgresql.catalog import ServerType
 from panicdb.backends.postgresql.sessions import Session
+
+BLOCK = 1 << 16
+"""Bytes that small rows are joined to, about; a larger row is handed over as it is."""
 
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _MEANING = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
@@ -51,3 +56,42 @@ def _decode(field: bytes) -> str:
 
 def _unhex(field: bytes) -> bytes:
     return binascii.unhexlify(memoryview(field)[3:])  # after \\x; no copy of what may be large
+
+
+def copy_out(session: Session, sql: str) -> Generator[bytes | memoryview, None, None]:
+    """Run a COPY ... TO STDOUT; give what comes in blocks that end with a row. Reads only; psycopg's errors."""
+    session.pgconn.send_query(sql.encode())
+    _require_copying(session.wait(generators.execute(session.pgconn)))
+    yield from _arriving(session)
+    _require_copying(session.wait(generators.fetch_many(session.pgconn)))
+
+
+def _require_copying(results: Sequence["psycopg.pq.abc.PGresult"]) -> None:
+    for result in results:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(result)
+
+
+def _arriving(session: Session) -> Generator[bytes | memoryview, None, None]:
+    """Give rows as they come, small ones joined: until there are enough, or none that has arrived is left."""
+    read = session.pgconn.get_copy_data
+    parts: list[memoryview] = []
+    size = length = 0
+    while length >= 0:
+        length, row = read(1)
+        if length > 0:
+            parts.append(row)
+            size += length
+            if size < BLOCK:
+                continue
+        if parts:
+            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            parts, size = [], 0
+        elif length == 0:
+            session.wait(_arrival(session.pgconn))
+
+
+def _arrival(pgconn: "psycopg.pq.abc.PGconn") -> Generator[Any, Any, None]:
+    while not (yield Wait.R):
+        continue
+    pgconn.consume_input()

@@ -88,3 +88,22 @@ def set_standings(connection: sa.Connection, wanted: Mapping[str, Standing]) -> 
             "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s, %s)",
             (quoted(each.schema, each.name), each.last, each.called),
         )
+
+
+def continue_after(connection: sa.Connection, counters: Mapping[str, int]) -> None:
+    """Let every sequence of a column go on behind each number in use there, and behind its table's own counter.
+
+    `counters` are last numbers, by table. Not undone by a rollback (setval).
+    """
+    for standing in read_standings(connection).values():
+        if standing.owner is None:
+            continue
+        table = table_name(*standing.owner[:2])
+        known = [standing.farthest(connection), counters.get(table)]
+        used = [number for number in known if number is not None]
+        last = max(used, default=None) if standing.increment > 0 else min(used[:1], default=None)
+        if last is not None and last > 0:
+            connection.exec_driver_sql(
+                "SELECT pg_catalog.setval(%s::pg_catalog.regclass, %s)",
+                (quoted(standing.schema, standing.name), last),
+            )

@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.backends.base import Place, Snapshot, Term
-from panicdb.backends.postgresql import faults, health, keys, sessions
+from panicdb.backends.base import Conversion, CopyStep, Place, Snapshot, Survey, Term
+from panicdb.backends.postgresql import faults, health, keys, lines, sessions
 from panicdb.backends.postgresql.addresses import Address, read_address
 from panicdb.backends.postgresql.catalog import OnlyTable, Relation, ServerType, list_relations, read_catalog
 from panicdb.backends.postgresql.facts import read_facts
-from panicdb.backends.postgresql.names import quoted, spelled
+from panicdb.backends.postgresql.names import quoted, spelled, table_name
 from panicdb.backends.postgresql.rows import read_rows
 from panicdb.backends.postgresql.sequences import Standing, read_standings
 from panicdb.backends.postgresql.sessions import Session
@@ -249,6 +249,44 @@ class PostgreSQLSnapshot(Snapshot):
         """See `Snapshot`: the server's text, under settings that make it one text; bytes of bytea."""
         with sessions.translated(self.explain):
             yield from read_rows(self.session, self.connection.dialect, statement)
+
+    def survey(
+        self, step: CopyStep, conversions: Mapping[str, Conversion], required: frozenset[str]
+    ) -> Survey:
+        """See `Snapshot`."""
+        with sessions.translated(self.explain):
+            return lines.survey(self.session, self.connection.dialect, step, conversions, required)
+
+    def lines(
+        self,
+        step: CopyStep,
+        columns: Sequence[str],
+        conversions: Mapping[str, Conversion],
+        plain: frozenset[str],
+    ) -> Iterator[bytes | memoryview]:
+        """See `Snapshot`: as the server spells them; they are converted where they arrive."""
+        del conversions, plain
+        with sessions.translated(self.explain):
+            yield from lines.read_lines(self.session, self.connection.dialect, step, columns)
+
+    def counters(self) -> Mapping[str, int]:
+        """See `Snapshot`: of sequences that count upwards and belong to a column."""
+        return {
+            table_name(standing.owner[0], standing.owner[1]): standing.following - standing.increment
+            for standing in self.standings().values()
+            if standing.owner is not None and standing.increment > 0
+        }
+
+    def colliding_counters(self) -> tuple[str, ...]:
+        """See `Snapshot`."""
+        found = []
+        for standing in self.standings().values():
+            farthest = standing.farthest(self.connection)
+            if standing.owner is not None and farthest is not None:
+                ahead = standing.following - farthest
+                if ahead * standing.increment <= 0:
+                    found.append(table_name(*standing.owner[:2]))
+        return tuple(found)
 
     def standings(self) -> Mapping[str, Standing]:
         """Read where every sequence stands: once, for they move on whatever the snapshot is."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import CopyStep, Place, rows_of, value_of
+from panicdb.backends.base import Arrival, CopyStep, Place, rows_of, value_of
 from panicdb.backends.sqlite import files
+from panicdb.backends.sqlite.lines import parse_lines
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, unwrapping, watch, wrap
 from panicdb.backends.sqlite.virtual import VirtualTable, Way, read_virtual_tables
 from panicdb.errors import RefusedError, TransferError
@@ -40,7 +42,8 @@ class Source:
     header: Mapping[str, Any]
     objects: tuple[SchemaObject, ...]
     virtual: tuple[VirtualTable, ...]
-    sequences: Mapping[str, int]
+    sequences: Mapping[str, int] | None
+    """None: they are set already."""
     statistics: tuple[tuple[Any, ...], ...] | None
 
 
@@ -64,6 +67,18 @@ def read_source(snapshot: SQLiteSnapshot) -> Source:
         sequences=snapshot.sequences(),
         statistics=_statistics(connection) if "sqlite_stat1" in names else None,
     )
+
+
+def of_another_engine() -> Source:
+    """Return what a source of another engine has beside its rows: nothing, so SQLite's own defaults hold."""
+    header = {
+        "page_size": 4096,
+        "encoding": "UTF-8",
+        "auto_vacuum": 0,
+        "user_version": 0,
+        "application_id": 0,
+    }
+    return Source(header, (), (), None, None)
 
 
 def _all_tables(connection: sa.Connection) -> list[SchemaObject]:
@@ -247,6 +262,53 @@ def copy_versions(quote: Callable[[str], str], catalog: Mapping[str, CatalogTabl
     ]
 
 
+def receive(
+    connection: sa.Connection,
+    tables: Mapping[str, CatalogTable],
+    arrivals: Sequence[Arrival],
+    begin: Callable[[str], None],
+    explain: Callable[[BaseException], BaseException],
+) -> None:
+    """Insert the rows of another engine, in one transaction; `begin` is called with each table's name."""
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type: it was made from one
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    raw.execute("BEGIN")
+    for arrival in arrivals:
+        begin(arrival.table)
+        columns = ", ".join(map(quote, arrival.columns))
+        places = ", ".join("?" * len(arrival.columns))
+        insert = f"INSERT INTO main.{quote(tables[arrival.table].name)} ({columns}) VALUES ({places})"
+        try:
+            raw.executemany(insert, parse_lines(arrival.lines, arrival.conversions))
+        except sqlite3.IntegrityError as error:
+            raise TransferError(
+                f"{arrival.table}: the target's schema refused a row of the source: {error}",
+                hint="the source holds rows that its own schema forbids, or --link ...=null made one",
+            ) from error
+        except sqlite3.Error as error:
+            raise explain(error) from error
+    raw.execute("COMMIT")
+
+
+def continue_after(connection: sa.Connection, counters: Mapping[str, int]) -> None:
+    """Let the counter of each AUTOINCREMENT table go on behind these numbers, and behind those in use."""
+    counting = connection.exec_driver_sql(
+        "SELECT name FROM main.sqlite_master WHERE type = 'table' AND sql LIKE '%autoincrement%'"
+    )
+    for (name,) in counting.fetchall():
+        last = counters.get(name)
+        if last is None:
+            continue
+        raised = connection.exec_driver_sql(
+            "UPDATE main.sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, name)
+        )
+        if not raised.rowcount:
+            connection.exec_driver_sql(
+                "INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", (name, last)
+            )
+
+
 def finish(connection: sa.Connection, source: Source, later: Sequence[SchemaObject], *, whole: bool) -> None:
     """Create what had to wait, rebuild, and set counters, statistics and header fields as the source has them."""
     quote = connection.dialect.identifier_preparer.quote_identifier
@@ -259,7 +321,8 @@ def finish(connection: sa.Connection, source: Source, later: Sequence[SchemaObje
         if virtual.way is Way.REBUILD:
             connection.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('rebuild')")
     create_objects(connection, [item for item in later if item.kind == "trigger"])
-    _set_sequences(connection, source.sequences)
+    if source.sequences is not None:
+        _set_sequences(connection, source.sequences)
     if source.statistics is not None:
         _set_statistics(connection, source.statistics, whole=whole)
     for name in ("user_version", "application_id"):

@@ -6,15 +6,16 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import sqlalchemy as sa
 
 from panicdb.backends import delivery
-from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.base import Arrival, CopyStep, Place, Snapshot, Staging
 from panicdb.backends.delivery import (
     RECEIPT_SUFFIX,
     discard_receipt,
@@ -29,7 +30,7 @@ from panicdb.backends.sqlite.exchange import exchange, no_database
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, open_snapshot
 from panicdb.backends.sqlite.spool import open_spooled
 from panicdb.errors import TargetError, TransferError
-from panicdb.values import Existing, Monitor
+from panicdb.values import Existing, Monitor, Progress
 
 DATABASE = "target.db"
 _RENAME_EXCL = 0x0004
@@ -57,9 +58,9 @@ class SQLiteStaging(Staging):
         """See `Staging`."""
         return open_spooled(source, self, timeout=timeout, monitor=self._monitor)
 
-    def stands(self, snapshot: Snapshot) -> bool:
+    def stands(self, is_source_s: Callable[[Snapshot], bool]) -> bool:
         """See `Staging`: a draft is always a new file."""
-        del snapshot
+        del is_source_s
         return False
 
     def prepare(self, snapshot: Snapshot) -> None:
@@ -124,6 +125,26 @@ class SQLiteStaging(Staging):
         """See `Staging`."""
         with self._building() as connection:
             loading.finish(connection, self._known(snapshot), self._later, whole=whole)
+
+    def receive(
+        self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
+    ) -> None:
+        """See `Staging`."""
+        with self.open() as built:
+            tables = built.catalog.tables
+        with self._building() as connection:
+            loading.receive(connection, tables, arrivals, partial(self._gauge, monitor, total), self.explain)
+            monitor.gauge = None
+            monitor.report(Progress("building indexes"))
+            loading.continue_after(connection, counters)
+            loading.finish(connection, loading.of_another_engine(), self._later, whole=False)
+
+    def _gauge(self, monitor: Monitor, total: int, table: str) -> None:
+        def gauge() -> Progress:
+            return Progress("copying", table, os.stat(self._path).st_size, total)
+
+        monitor.gauge = gauge
+        monitor.report(gauge())
 
     def open(self, path: str | None = None) -> AbstractContextManager[Snapshot]:
         """See `Staging`."""
@@ -192,10 +213,10 @@ class SQLiteStaging(Staging):
         return known if files.is_addition(error) else TransferError(known.message, hint=known.hint)
 
     def _known(self, snapshot: Snapshot) -> loading.Source:
-        """Read what belongs to the source once, while the snapshot lasts."""
-        assert isinstance(snapshot, SQLiteSnapshot)  # noqa: S101 - the method `attach` is planned for these only
+        """Read what belongs to the source once, while the snapshot lasts; of another engine's nothing is known here."""
         if self._source is None:
-            self._source = loading.read_source(snapshot)
+            own = isinstance(snapshot, SQLiteSnapshot)
+            self._source = loading.read_source(snapshot) if own else loading.of_another_engine()
         return self._source
 
 
@@ -207,7 +228,8 @@ def check_target(place: Place, source: Place, existing: Existing) -> bool:
     path = Path(place.location)
     if not path.name or place.location.endswith(os.sep):
         raise TargetError(f"{place.shown}: a directory's name, not a file's", hint="name the file to make")
-    _refuse_source(place, source)
+    if source.backend is place.backend:
+        _refuse_source(place, source)
     there = os.path.lexists(path)
     if there:
         if existing == "refuse":

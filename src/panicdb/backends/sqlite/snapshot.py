@@ -16,8 +16,8 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.backends.base import OrderedJoin, Place, Snapshot, Term
-from panicdb.backends.sqlite import files, keys
+from panicdb.backends.base import Conversion, CopyStep, OrderedJoin, Place, Snapshot, Survey, Term
+from panicdb.backends.sqlite import files, keys, lines
 from panicdb.backends.sqlite.catalog import CatalogReader
 from panicdb.backends.sqlite.facts import read_facts
 from panicdb.backends.sqlite.virtual import read_virtual_tables
@@ -201,6 +201,36 @@ class SQLiteSnapshot(Snapshot):
             yield from self.raw.execute(str(compiled), parameters)
         except sqlite3.Error as error:
             raise self._explain(error, "reading") from error
+
+    def survey(
+        self, step: CopyStep, conversions: Mapping[str, Conversion], required: frozenset[str]
+    ) -> Survey:
+        """See `Snapshot`: in one pass over the rows."""
+        try:
+            return lines.survey(self.connection, self.raw, step, conversions, required)
+        except sqlite3.Error as error:
+            raise self._explain(error, "reading") from error
+
+    def lines(
+        self,
+        step: CopyStep,
+        columns: Sequence[str],
+        conversions: Mapping[str, Conversion],
+        plain: frozenset[str],
+    ) -> Iterator[bytes | memoryview]:
+        """See `Snapshot`: converted where they leave."""
+        try:
+            yield from lines.read_lines(self.connection, self.raw, step, columns, conversions, plain)
+        except sqlite3.Error as error:
+            raise self._explain(error, "reading") from error
+
+    def counters(self) -> Mapping[str, int]:
+        """See `Snapshot`: of AUTOINCREMENT tables."""
+        return self.sequences()
+
+    def colliding_counters(self) -> tuple[str, ...]:
+        """See `Snapshot`: SQLite looks at the rows, too, before it gives a number."""
+        return ()
 
     def sequences(self) -> Mapping[str, int]:
         """Return `sqlite_sequence` for the tables that there are, and that count."""

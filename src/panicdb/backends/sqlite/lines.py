@@ -1,0 +1,323 @@
+"""Rows as lines of text, for a server, and from one: PostgreSQL's text format of COPY, which escapes what divides.
+
+First every value is looked at, in one pass: SQL alone tells what is plain (numbers, ASCII, blobs), and Python judges the
+rest. A column that holds nothing but plain values then needs no look at each of them when its rows are read
+(https://www.postgresql.org/docs/current/sql-copy.html, "Text Format").
+"""
+
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from panicdb.backends.base import NULLS, Conversion, CopyStep, Raw, Survey, UnfitError, rows_of, value_of
+
+BLOCK = 1 << 16
+"""Bytes that small rows are joined to, about; a larger row is a block of its own."""
+MOST_ROWS = 1_000
+COLUMNS_AT_ONCE = 50
+"""SQLite bounds the depth of an expression and the number of columns of a result."""
+NULL = "\\N"
+
+_DIVIDING = re.compile(r"[\n\r\t]")
+_ESCAPED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_MEANING = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_HEX_32 = re.compile(r"[0-9a-f]{32}")
+
+Expression = sa.ColumnElement[Any]
+Define = Callable[[int, Callable[..., Any]], str]
+
+
+# --- leaving --------------------------------------------------------------------------------------
+
+
+def survey(
+    connection: sa.Connection,
+    raw: sqlite3.Connection,
+    step: CopyStep,
+    conversions: Mapping[str, Conversion],
+    required: frozenset[str],
+) -> Survey:
+    """Look at every value of a step in one pass, before any of it travels. Reads only.
+
+    `required` are the columns that the target wants no NULL in.
+    """
+    try:
+        return _survey(connection, raw, step, conversions, required, trusting=True)
+    except sqlite3.OperationalError:  # text that is no UTF-8 stops what takes text, so all is taken as bytes
+        return _survey(connection, raw, step, conversions, required, trusting=False)
+
+
+def _survey(
+    connection: sa.Connection,
+    raw: sqlite3.Connection,
+    step: CopyStep,
+    conversions: Mapping[str, Conversion],
+    required: frozenset[str],
+    *,
+    trusting: bool,
+) -> Survey:
+    unfit: Counter[tuple[str, str]] = Counter()
+    losses: Counter[tuple[str, str]] = Counter()
+    odd: set[str] = set()
+    with _functions(raw) as define:
+        tests = _Tests(define, trusting=trusting)
+        looks: list[tuple[str, bool, Expression]] = []
+        for name, conversion in conversions.items():
+            value = value_of(step, name)
+            if conversion.plain != "any":
+                judge = define(2, _judge(name, conversion, unfit, losses))
+                looks.append((name, True, sa.case((tests.is_odd(value, conversion.plain), _judged(judge, value)))))
+            if name in required:
+                looks.append((name, False, sa.case((value.is_(None), 1))))
+        for start in range(0, len(looks), COLUMNS_AT_ONCE):
+            part = looks[start : start + COLUMNS_AT_ONCE]
+            statement = sa.select(*(sa.func.count(look) for *_, look in part)).select_from(rows_of(step))
+            for (name, judged, _), count in zip(part, _only_row(connection, raw, statement), strict=True):
+                if count and judged:
+                    odd.add(name)
+                elif count:
+                    unfit[name, NULLS] += count
+    return Survey(dict(unfit), dict(losses), frozenset(conversions) - odd)
+
+
+def _only_row(connection: sa.Connection, raw: sqlite3.Connection, statement: sa.Select[Any]) -> tuple[int, ...]:
+    return tuple(next(_rows(connection, raw, statement)))
+
+
+def _rows(
+    connection: sa.Connection, raw: sqlite3.Connection, statement: sa.Select[Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Straight from the driver, which makes no more of a row than a tuple."""
+    compiled = statement.compile(dialect=connection.dialect, compile_kwargs={"render_postcompile": True})
+    return raw.execute(str(compiled), [compiled.params[name] for name in compiled.positiontup or ()])
+
+
+def _judge(
+    name: str,
+    conversion: Conversion,
+    unfit: Counter[tuple[str, str]],
+    losses: Counter[tuple[str, str]],
+) -> Callable[[int, Raw], int]:
+    def judge(is_text: int, stored: Raw) -> int:
+        value = _as_read(is_text, stored)
+        try:
+            conversion.convert(value)
+        except UnfitError as error:
+            unfit[name, str(error)] += 1
+            return 1
+        loss = conversion.loss(value)
+        if loss is not None:
+            losses[name, loss] += 1
+        return 1
+
+    return judge
+
+
+class _Tests:
+    """What SQL says of values that are not plain; a few small functions of ours are quicker than SQLite's own."""
+
+    def __init__(self, define: Define, *, trusting: bool) -> None:
+        self._is_ascii = define(1, str.isascii if trusting else bytes.isascii)
+        self._is_hex = define(1, _is_hex_text if trusting else _is_hex_bytes)
+        self._trusting = trusting
+
+    def is_odd(self, value: Expression, plain: str) -> Expression:
+        """Say that a value, which may be NULL, is not of the plain ones."""
+        kind, _, bound = plain.partition(" ")
+        match kind:
+            case "integer":
+                return sa.or_(_is_not(value, "integer"), *self._beyond(value, int(bound)))
+            case "boolean":
+                return sa.or_(_is_not(value, "integer"), sa.not_(value.between(_number(0), _number(1))))
+            case "number":
+                return sa.or_(
+                    _is_not(value, "integer", "real"),
+                    sa.not_(value.between(_FINITE[0], _FINITE[1])),
+                    sa.and_(_is(value, "integer"), sa.not_(value.between(_number(-EXACT), _number(EXACT)))),
+                )
+            case "blob":
+                return _is_not(value, "blob")
+            case "ascii":
+                return sa.and_(value.is_not(None), sa.not_(self._is_plain_text(value, bound)))
+            case "hex":
+                plain_hex = sa.and_(_is(value, "text"), _call(self._is_hex, self._taken(value)))
+                return sa.and_(value.is_not(None), sa.not_(plain_hex))
+        return value.is_not(None)
+
+    def _beyond(self, value: Expression, bits: int) -> Iterator[Expression]:
+        if bits < 64:  # noqa: PLR2004 - SQLite's own integers
+            end = 1 << (bits - 1)
+            yield sa.not_(value.between(_number(-end), _number(end - 1)))
+
+    def _is_plain_text(self, value: Expression, bound: str) -> Expression:
+        """SQLite counts characters up to a NUL, and all bytes."""
+        parts = [
+            _is(value, "text"),
+            _call(self._is_ascii, self._taken(value)),
+            sa.func.length(value) == sa.func.length(sa.cast(value, sa.BLOB)),
+        ]
+        if bound:
+            parts.append(sa.func.length(value) <= _number(int(bound)))
+        return sa.and_(*parts)
+
+    def _taken(self, value: Expression) -> Expression:
+        return value if self._trusting else sa.cast(value, sa.BLOB)
+
+
+EXACT = 2**53
+_FINITE = tuple(sa.literal_column(text) for text in ("-1.7976931348623157e308", "1.7976931348623157e308"))
+
+
+def _is_hex_text(text: str) -> bool:
+    return _HEX_32.fullmatch(text) is not None
+
+
+def _is_hex_bytes(stored: bytes) -> bool:
+    return _HEX_32.fullmatch(stored.decode("latin-1")) is not None
+
+
+def _number(value: int) -> Expression:
+    return sa.literal_column(str(value))
+
+
+def _is(value: Expression, kind: str) -> Expression:
+    return sa.func.typeof(value) == sa.literal_column(f"'{kind}'")
+
+
+def _is_not(value: Expression, *kinds: str) -> Expression:
+    return sa.func.typeof(value).not_in([sa.literal_column(f"'{kind}'") for kind in (*kinds, "null")])
+
+
+def _call(function: str, *arguments: Expression) -> Expression:
+    return getattr(sa.func, function)(*arguments)  # type: ignore[no-any-return]
+
+
+def _judged(judge: str, value: Expression) -> Expression:
+    """Text goes there as bytes: it need not be UTF-8."""
+    is_text = _is(value, "text")
+    return _call(judge, is_text, sa.case((is_text, sa.cast(value, sa.BLOB)), else_=value))
+
+
+def _as_read(is_text: int, stored: Raw) -> Raw:
+    return stored.decode("utf-8", "surrogateescape") if is_text and isinstance(stored, bytes) else stored
+
+
+@contextmanager
+def _functions(raw: sqlite3.Connection) -> Iterator[Define]:
+    """Give what makes a function of ours known to a connection, as long as this lasts."""
+    made: list[tuple[str, int]] = []
+
+    def define(arguments: int, function: Callable[..., Any]) -> str:
+        name = f"panicdb_{len(made)}"
+        raw.create_function(name, arguments, function, deterministic=True)
+        made.append((name, arguments))
+        return name
+
+    try:
+        yield define
+    finally:
+        for name, arguments in made:
+            raw.create_function(name, arguments, None)
+
+
+def read_lines(
+    connection: sa.Connection,
+    raw: sqlite3.Connection,
+    step: CopyStep,
+    columns: Sequence[str],
+    conversions: Mapping[str, Conversion],
+    plain: frozenset[str],
+) -> Iterator[bytes]:
+    """Give the rows of a step, which were surveyed, as lines, joined to blocks; `plain` are the columns without others.
+
+    Reads only.
+    """
+    with _functions(raw) as define:
+        fields = []
+        for name in columns:
+            easy = _EASY.get(conversions[name].plain.partition(" ")[0]) if name in plain else None
+            value = value_of(step, name)
+            if easy is None:
+                spelled = _call(define(1, _speller(conversions[name].convert)), value)
+                fields.append(sa.case((value.is_(None), sa.literal_column(_NULL_IN_SQL)), else_=spelled))
+            else:
+                fields.append(sa.func.coalesce(easy(value), sa.literal_column(_NULL_IN_SQL)))
+        labelled = [field.label(f"c{number}") for number, field in enumerate(fields)]
+        statement = sa.select(*labelled).select_from(rows_of(step))
+        yield from _blocks(_rows(connection, raw, statement), len(columns))
+
+
+_NULL_IN_SQL = "'\\N'"
+_BACKSLASH = tuple(sa.literal_column(text) for text in ("'\\'", "'\\\\'"))
+
+
+def _speller(convert: Callable[[Any], str]) -> Callable[[Any], str]:
+    def spell(value: Any) -> str:
+        return convert(value).replace("\\", "\\\\")
+
+    return spell
+
+
+def _same(value: Expression) -> Expression:
+    return value
+
+
+_EASY: Mapping[str, Callable[[Expression], Expression]] = {
+    "integer": _same,
+    "boolean": _same,
+    "number": _same,  # Python's text of a float is the shortest that is that float; SQLite's may be another float's
+    "hex": _same,
+    "ascii": lambda value: sa.func.replace(value, *_BACKSLASH),
+    "blob": lambda value: sa.literal_column("'\\\\x'").op("||")(sa.func.hex(value)),
+}
+"""How what is plain becomes text, but for the signs that divide fields and lines."""
+
+
+def _blocks(rows: Iterator[tuple[Any, ...]], width: int) -> Iterator[bytes]:
+    """Most rows hold nothing that divides lines and fields: whether one does is seen by their number in the block."""
+    spell = "\t".join(["%s"] * width).__mod__
+    at_once = 16
+    while chunk := list(islice(rows, at_once)):
+        block = "\n".join([*map(spell, chunk), ""])
+        if block.count("\t") != (width - 1) * len(chunk) or block.count("\n") != len(chunk) or "\r" in block:
+            block = "\n".join([*(spell(tuple(map(_divided, row))) for row in chunk), ""])
+        yield block.encode()
+        at_once = max(1, min(MOST_ROWS, BLOCK * len(chunk) // len(block)))
+
+
+def _divided(value: Any) -> Any:
+    return _DIVIDING.sub(lambda match: _ESCAPED[match[0]], value) if isinstance(value, str) else value
+
+
+# --- arriving -------------------------------------------------------------------------------------
+
+
+def parse_lines(
+    blocks: Iterable[bytes | memoryview], conversions: Sequence[Conversion]
+) -> Iterator[list[Any]]:
+    """Turn lines of a server into the values of rows. Raises UnfitError, which no survey leaves."""
+    readers = [_reader(each.convert) for each in conversions]
+    for block in blocks:
+        lines = bytes(block).decode().split("\n")
+        lines.pop()  # after the last line's end
+        for line in lines:
+            fields = line.split("\t")
+            yield [read(field) for read, field in zip(readers, fields, strict=True)]
+
+
+def _reader(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(field: str) -> Any:
+        if "\\" in field:
+            if field == NULL:
+                return None
+            field = _ESCAPE.sub(lambda match: _MEANING.get(match[1], match[1]), field)
+        return convert(field)
+
+    return read

@@ -1,0 +1,132 @@
+"""Rows that go from one engine to another: how each column converts, and what of the values would not arrive as it is.
+
+Everything is found out before a row travels: a column without a known conversion and a value that the target can't hold
+are refusals, and what arrives with a loss is counted, by the name of the loss.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from panicdb import conversion
+from panicdb.backends.base import Arrival, Conversion, CopyStep, Snapshot, Staging
+from panicdb.errors import SourceError
+from panicdb.planner import Plan
+from panicdb.values import CatalogTable, Monitor, Progress, dotted
+
+LISTED = 40
+METHOD = "stream"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """How the rows of one step travel."""
+
+    step: CopyStep
+    columns: tuple[str, ...]
+    conversions: Mapping[str, Conversion]
+    required: frozenset[str]
+    """Columns in which the target wants no NULL."""
+    plain: frozenset[str] = frozenset()
+    """Columns that were found to hold nothing but plain values."""
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What was found of all values that are to travel."""
+
+    passages: tuple[Passage, ...]
+    losses: Mapping[str, Mapping[str, int]]
+    """Rows by column and class."""
+
+
+def plan_passages(snapshot: Snapshot, draft: Snapshot, steps: Sequence[CopyStep]) -> tuple[Passage, ...]:
+    """Decide how each column of each step converts. Reads catalogs only. Raises SourceError where none is known."""
+    passages, unknown = [], []
+    for step in steps:
+        there = draft.catalog.tables[step.entry.name]
+        found = _conversions(snapshot, step.entry, draft, there)
+        unknown += [
+            f"{dotted(step.entry.name, (name,))}: {_pair(snapshot, step.entry, draft, there, name)}"
+            for name, each in found.items()
+            if each is None
+        ]
+        known = {name: each for name, each in found.items() if each is not None}
+        required = frozenset(name for name in known if there.table.c[name].info["never_null"])
+        passages.append(Passage(step, tuple(known), known, required))
+    if unknown:
+        raise SourceError(
+            "there is no known conversion for " + "; ".join(_first(unknown)),
+            hint="leave the table out with --exclude, or change the type in the application",
+        )
+    return tuple(passages)
+
+
+def _conversions(
+    snapshot: Snapshot, entry: CatalogTable, draft: Snapshot, there: CatalogTable
+) -> Mapping[str, Conversion | None]:
+    return {
+        name: conversion.decide(
+            snapshot.place.backend.name, snapshot.column_type(entry, name), draft.column_type(there, name)
+        )
+        for name in entry.stored
+        if name in there.stored
+    }
+
+
+def _pair(snapshot: Snapshot, entry: CatalogTable, draft: Snapshot, there: CatalogTable, name: str) -> str:
+    return f"{snapshot.column_type(entry, name).spelled} to {draft.column_type(there, name).spelled}"
+
+
+def survey(
+    snapshot: Snapshot, passages: Sequence[Passage], monitor: Monitor
+) -> Mapping[str, Mapping[str, int]]:
+    """Look at every value that is to travel; return losses, as rows by column and class. Reads only.
+
+    Raises SourceError with every column that holds what the target can't, and in how many rows.
+    """
+    unfit: list[str] = []
+    losses: dict[str, dict[str, int]] = {}
+    seen: list[Passage] = []
+    for each in passages:
+        table = each.step.entry.name
+        monitor.report(Progress("looking at values", table))
+        found = snapshot.survey(each.step, each.conversions, each.required)
+        seen.append(replace(each, plain=found.plain))
+        unfit += [
+            f"{dotted(table, (name,))}: {count:,} rows: {reason}"
+            for (name, reason), count in sorted(found.unfit.items())
+        ]
+        for (name, loss), count in sorted(found.losses.items()):
+            losses.setdefault(dotted(table, (name,)), {})[loss] = count
+    if unfit:
+        raise SourceError(
+            f"{snapshot.place.shown}: the target can't hold these values:\n  " + "\n  ".join(_first(unfit)),
+            hint="mend them in the application, or leave the rows out (--where, --exclude)",
+        )
+    return Surveyed(tuple(seen), losses)
+
+
+def with_losses(plan: Plan, losses: Mapping[str, Mapping[str, int]]) -> Plan:
+    """Write into a plan how its rows travel, and what of them will not arrive as it is."""
+    return replace(plan, method=METHOD, losses=losses)
+
+
+def carry(
+    snapshot: Snapshot, passages: Sequence[Passage], staging: Staging, monitor: Monitor, total: int
+) -> None:
+    """Let the rows travel, in one transaction of the target."""
+    arrivals = tuple(
+        Arrival(
+            each.step.entry.name,
+            each.columns,
+            tuple(each.conversions.values()),
+            snapshot.lines(each.step, each.columns, each.conversions, each.plain),
+        )
+        for each in passages
+    )
+    staging.receive(arrivals, snapshot.counters(), monitor, total)
+
+
+def _first(found: Sequence[str]) -> list[str]:
+    more = len(found) - LISTED
+    return [*found[:LISTED], *([f"and {more} more"] if more > 0 else [])]
