@@ -1,10 +1,11 @@
 """The databases that the benchmark reads: the same rows every time, made once and kept.
 
-    python bench/shapes.py [NAME ...]      make the named shapes (default: all but the large one)
+    python bench/shapes.py [NAME ...]      make the named shapes (default: all but the large one and those for across.py)
 
     W, W-large   PANIC-TDA at its newest revision, wide rows: images and vectors
     W-tiny       the same schema with a handful of rows, to see what start-up costs
     N            narrow rows under a six-column primary key, no migrations
+    N-history    the same rows in tables that a migration made, for across.py; N-history-tiny: a few of them
     chain-...    a self-linked table; "down": each row names the one before it, "up": the one
                  after it; "flat": the same rows without the link, each reached from its root
     ...-copy     a byte copy of another shape
@@ -139,15 +140,22 @@ def build_wide(target: Path, *, experiments: int, runs: int, invocations: int) -
     wide().build(target, experiments=experiments, runs=runs, invocations=invocations)
 
 
-def build_narrow(target: Path) -> None:
+def build_narrow(target: Path, *, schema: str = NARROW, parent_count: int = PARENTS) -> None:
     numbers = random.Random(1)
-    with opened(target, NARROW) as connection:
+    with opened(target, schema) as connection:
         connection.executemany("INSERT INTO roots VALUES (?, ?)", root_rows(ROOTS))
-        parents = [(new_id(numbers), f"run {number}", number % ROOTS + 1) for number in range(PARENTS)]
+        parents = [(new_id(numbers), f"run {number}", number % ROOTS + 1) for number in range(parent_count)]
         connection.executemany("INSERT INTO parents VALUES (?, ?, ?)", parents)
         rows = metric_rows(numbers, [parent for parent, _, _ in parents])
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", rows)
         connection.execute("COMMIT")
+
+
+def build_narrow_history(target: Path, *, parent_count: int) -> None:
+    import narrow  # noqa: PLC0415 - as in wide()
+
+    narrow.create(target)
+    build_narrow(target, schema="", parent_count=parent_count)
 
 
 def metric_rows(numbers: random.Random, parents: Iterable[str]) -> Iterator[tuple]:
@@ -228,6 +236,8 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     "W-tiny": partial(build_wide, experiments=2, runs=1, invocations=4),
     "W-large": partial(build_wide, experiments=4, runs=34, invocations=1_000),
     "N": build_narrow,
+    "N-history": partial(build_narrow_history, parent_count=PARENTS),
+    "N-history-tiny": partial(build_narrow_history, parent_count=ROOTS),
     "chain-down": partial(build_chain, upward=False, linked=True),
     "chain-down-flat": partial(build_chain, upward=False, linked=False),
     "chain-up": partial(build_chain, upward=True, linked=True),
@@ -242,7 +252,7 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     ),
 }
 ORIGINALS = {"W-copy": "W", "N-differing": "N", "chain-down-flat-differing": "chain-down-flat"}
-ON_REQUEST = frozenset({"W-large"})
+ON_REQUEST = frozenset({"W-large", "N-history", "N-history-tiny"})
 
 
 def main(names: list[str]) -> int:

@@ -26,6 +26,8 @@ class Link:
     virtual: bool = False
     full: bool = field(default=False, compare=False)
     """MATCH FULL: a reference that is NULL in part leads nowhere; else it is none."""
+    actions: str = field(default="", compare=False)
+    """What happens to a child when its parent goes or changes, as SQL spells it."""
 
     def __str__(self) -> str:
         """Spell the link as `--link` does."""

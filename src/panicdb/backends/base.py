@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.values import Catalog, CatalogTable, Existing, Facts, Monitor
+from panicdb.values import Catalog, CatalogTable, ColumnType, Existing, Facts, Monitor
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,10 @@ class Snapshot(ABC):
         other_columns: tuple[str, ...],
     ) -> bool:
         """Tell whether an index finds rows of `table` by `columns` when they are matched with `other_columns`."""
+
+    @abstractmethod
+    def column_type(self, entry: CatalogTable, column: str) -> ColumnType:
+        """Tell what a column's type means to another engine. Reads the catalog that is there."""
 
     @abstractmethod
     def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:

@@ -1,5 +1,6 @@
 """What a PostgreSQL database holds, from its system catalogs: a few queries, whatever the number of tables."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,12 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
            JOIN pg_catalog.pg_operator p ON p.oid = z.amopopr
            JOIN pg_catalog.pg_namespace q ON q.oid = p.oprnamespace
            WHERE y.opcdefault AND y.opcintype = coalesce(b.oid, t.oid) LIMIT 1) END AS equals,
-       CASE WHEN b.oid IS NOT NULL THEN pg_catalog.format_type(b.oid, NULL) END AS plain
+       CASE WHEN b.oid IS NOT NULL THEN pg_catalog.format_type(b.oid, NULL) END AS plain,
+       (SELECT pg_catalog.json_agg(g.enumlabel ORDER BY g.enumsortorder)::pg_catalog.text
+        FROM pg_catalog.pg_enum g WHERE g.enumtypid = coalesce(b.oid, t.oid)) AS labels,
+       CASE WHEN coalesce(b.typcategory, t.typcategory) = 'A' THEN (
+           SELECT pg_catalog.json_build_array(pg_catalog.format_type(h.oid, NULL), h.typname)::pg_catalog.text
+           FROM pg_catalog.pg_type h WHERE h.oid = coalesce(b.typelem, t.typelem)) END AS element
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_type b ON t.typtype = 'd' AND b.oid = (SELECT of FROM base WHERE base.oid = t.oid)
@@ -84,6 +90,7 @@ ORDER BY i.indrelid, NOT i.indisprimary, i.indexrelid
 _LINKS = """
 SELECT k.conrelid, pg_catalog.array_to_string(k.conkey, ' '),
        k.confrelid, pg_catalog.array_to_string(k.confkey, ' '), k.confmatchtype = 'f',
+       k.confdeltype::text || k.confupdtype::text,
        coalesce((pg_catalog.to_jsonb(k) ->> 'conperiod')::pg_catalog.bool, false)
 FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY(%s)
 ORDER BY k.oid
@@ -161,6 +168,10 @@ class _Column:
     """The operator by which values of an extension's type are equal, since no search path leads to it."""
     plain: str | None
     """Of a domain, the type that it is over: what a NULL may be, whatever the domain demands."""
+    labels: str | None
+    """Of an enum, in their order: a list, as JSON."""
+    element: str | None
+    """Of an array: the type of what is in it, as it is spelled and as it is called: a list, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +276,9 @@ class _Reader:
                 "base": column.base,
                 "builtin": column.builtin,
                 "equals": column.equals,
+                "plain": column.plain,
+                "labels": tuple(json.loads(column.labels or "[]")),
+                "element": column.element and tuple(json.loads(column.element)),
             }
             kind_of = ServerType(column.type, column.equals, column.plain)
             table.append_column(sa.Column(column.name, kind_of, quote=True, info=info))
@@ -278,7 +292,9 @@ class _Reader:
 
     def _links(self) -> Iterator[Link]:
         roots = {row[0]: row[1] for row in self._connection.exec_driver_sql(_PARENTS)}
-        for child, columns, parent, parent_columns, full, period in self._rows(_LINKS, list(self._relations)):
+        for child, columns, parent, parent_columns, full, actions, period in self._rows(
+            _LINKS, list(self._relations)
+        ):
             relation = self._relations[child]
             if period:
                 raise SourceError(
@@ -302,6 +318,7 @@ class _Reader:
                     there.shown,
                     self._spelled(parent, parent_columns),
                     full=full,
+                    actions=_actions(actions),
                 )
 
     def _spelled(self, table: int, numbers: Any) -> tuple[str, ...]:
@@ -311,6 +328,14 @@ class _Reader:
     def _version_rows(self, entry: CatalogTable) -> tuple[str, ...]:
         column = entry.table.c[entry.stored[0]]
         return tuple(sorted(str(value) for value in self._connection.scalars(sa.select(column))))
+
+
+def _actions(letters: str) -> str:
+    """Spell what happens on DELETE and on UPDATE as SQL does."""
+    return "ON DELETE {} ON UPDATE {}".format(*(_ACTIONS[letter] for letter in letters))
+
+
+_ACTIONS = {"a": "NO ACTION", "r": "RESTRICT", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
 def _numbers(spaced: str) -> list[int]:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from panicdb.backends.base import Conversion, CopyStep, Place, Snapshot, Survey, Term
-from panicdb.backends.postgresql import faults, health, keys, lines, sessions
+from panicdb.backends.postgresql import faults, health, keys, lines, sessions, types
 from panicdb.backends.postgresql.addresses import Address, read_address
 from panicdb.backends.postgresql.catalog import OnlyTable, Relation, ServerType, list_relations, read_catalog
 from panicdb.backends.postgresql.facts import read_facts
@@ -27,7 +27,7 @@ from panicdb.backends.postgresql.rows import read_rows
 from panicdb.backends.postgresql.sequences import Standing, read_standings
 from panicdb.backends.postgresql.sessions import Session
 from panicdb.errors import PanicDBError, SourceError
-from panicdb.values import Catalog, CatalogTable, Facts, Monitor
+from panicdb.values import Catalog, CatalogTable, ColumnType, Facts, Monitor
 
 ATTEMPTS = 5
 """How often to begin anew when tables come and go while they are locked."""
@@ -140,6 +140,17 @@ class PostgreSQLSnapshot(Snapshot):
         """See `Snapshot`."""
         del other, other_columns
         return any(index[0] in columns for index in table.indexes)
+
+    def column_type(self, entry: CatalogTable, column: str) -> ColumnType:
+        """See `Snapshot`: a domain is what it is over."""
+        info = entry.table.c[column].info
+        element = None
+        if info["element"] is not None:
+            spelled, base = info["element"]
+            element = types.column_type(spelled, base, "")
+        return types.column_type(
+            info["plain"] or info["type"], info["base"], info["category"], info["labels"], element
+        )
 
     def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:
         """See `Snapshot`: made between two read-only subtransactions."""

@@ -184,6 +184,7 @@ class CatalogReader:
                 tuple(_spelled(tables[child], part[3]) for part in parts),
                 parent,
                 _parent_columns(parts, tables.get(parent)),
+                actions=f"ON DELETE {parts[0][6]} ON UPDATE {parts[0][5]}",
             )
 
     def _version_rows(self, entry: CatalogTable) -> tuple[str, ...]:

@@ -73,7 +73,9 @@ def _survey(
             value = value_of(step, name)
             if conversion.plain != "any":
                 judge = define(2, _judge(name, conversion, unfit, losses))
-                looks.append((name, True, sa.case((tests.is_odd(value, conversion.plain), _judged(judge, value)))))
+                looks.append(
+                    (name, True, sa.case((tests.is_odd(value, conversion.plain), _judged(judge, value))))
+                )
             if name in required:
                 looks.append((name, False, sa.case((value.is_(None), 1))))
         for start in range(0, len(looks), COLUMNS_AT_ONCE):
@@ -87,7 +89,9 @@ def _survey(
     return Survey(dict(unfit), dict(losses), frozenset(conversions) - odd)
 
 
-def _only_row(connection: sa.Connection, raw: sqlite3.Connection, statement: sa.Select[Any]) -> tuple[int, ...]:
+def _only_row(
+    connection: sa.Connection, raw: sqlite3.Connection, statement: sa.Select[Any]
+) -> tuple[int, ...]:
     return tuple(next(_rows(connection, raw, statement)))
 
 
@@ -255,6 +259,7 @@ def read_lines(
 
 
 _NULL_IN_SQL = "'\\N'"
+_BEGIN_OF_BYTES = sa.literal_column("'\\\\x'")
 _BACKSLASH = tuple(sa.literal_column(text) for text in ("'\\'", "'\\\\'"))
 
 
@@ -275,7 +280,7 @@ _EASY: Mapping[str, Callable[[Expression], Expression]] = {
     "number": _same,  # Python's text of a float is the shortest that is that float; SQLite's may be another float's
     "hex": _same,
     "ascii": lambda value: sa.func.replace(value, *_BACKSLASH),
-    "blob": lambda value: sa.literal_column("'\\\\x'").op("||")(sa.func.hex(value)),
+    "blob": lambda value: sa.case((value.is_not(None), _BEGIN_OF_BYTES.op("||")(sa.func.hex(value)))),
 }
 """How what is plain becomes text, but for the signs that divide fields and lines."""
 

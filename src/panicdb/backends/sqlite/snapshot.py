@@ -17,12 +17,12 @@ from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from panicdb.backends.base import Conversion, CopyStep, OrderedJoin, Place, Snapshot, Survey, Term
-from panicdb.backends.sqlite import files, keys, lines
+from panicdb.backends.sqlite import files, keys, lines, types
 from panicdb.backends.sqlite.catalog import CatalogReader
 from panicdb.backends.sqlite.facts import read_facts
 from panicdb.backends.sqlite.virtual import read_virtual_tables
 from panicdb.errors import PanicDBError, SourceError
-from panicdb.values import Catalog, CatalogTable, Facts, Monitor
+from panicdb.values import Catalog, CatalogTable, ColumnType, Facts, Monitor
 
 OPCODES_BETWEEN_POLLS = 1_000
 """Some 300 rows where whole tables are copied: within the second that Ctrl-C may take though each holds a megabyte,
@@ -130,6 +130,11 @@ class SQLiteSnapshot(Snapshot):
                 return False
         physical = set(columns) <= {*table.identity} and bool(table.table.c[columns[0]].system)
         return physical or any(index[0] in columns for index in table.indexes)
+
+    def column_type(self, entry: CatalogTable, column: str) -> ColumnType:
+        """See `Snapshot`."""
+        info = entry.table.c[column].info
+        return types.column_type(info["declared"], info["affinity"])
 
     def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:
         """See `Snapshot`: rowid tables get a key table that is sorted by rowid."""

@@ -1,0 +1,496 @@
+"""SQLite to PostgreSQL: a stored value becomes the server's text, or is refused; what it loses has a name.
+
+SQLite's columns hold values of any type, so the value itself decides; what its column is declared as says which
+spelling of it is the usual one.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from panicdb.backends.base import Conversion, Raw, UnfitError
+from panicdb.conversion import common, json_texts, losses, refusals
+from panicdb.conversion.leaving_sqlite_lists import decide_array
+from panicdb.conversion.refusals import out_of_place
+from panicdb.values import ColumnType, TypeClass
+
+_EXACT_FLOATS = 1 << 53
+_SINGLE = struct.Struct("<f")
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - SQLAlchemy's, which has no zone
+_MICROSECOND_DIGITS = 6
+
+_UUID = re.compile(
+    r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+    r"|\{[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}"
+)
+_USUAL_UUID = {
+    "hex": re.compile(r"[0-9a-f]{32}"),
+    "dashed": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+}
+_UUID_BYTES = 16
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_USUAL_STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
+_STAMP = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:(?<=:[0-9]{2}:[0-9]{2})\.([0-9]+))?"
+    r" ?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+_USUAL_TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
+_TIME = re.compile(r"([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:(?<=:[0-9]{2}:[0-9]{2})\.([0-9]+))?")
+
+Convert = Callable[[Any], str]
+
+
+def decide(source: ColumnType, target: ColumnType) -> Conversion | None:
+    """Decide how values of a column of SQLite become text of a column of PostgreSQL; None: no way is known."""
+    if not common.meet(target, source):
+        return None
+    if target.kind is TypeClass.ARRAY:
+        return decide_array(source, target, decide)
+    maker = _MAKERS.get(target.kind)
+    return maker(source, target) if maker else None
+
+
+def _nothing(_value: Raw) -> None:
+    return None
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def _decide_integer(_source: ColumnType, target: ColumnType) -> Conversion:
+    bits = target.size or 64
+    convert = partial(_integer, 1 << (bits - 1), f"out of range of a {bits}-bit integer")
+    return Conversion(f"integer {bits}", convert, _nothing)
+
+
+def _integer(end: int, beyond: str, value: Raw) -> str:
+    if type(value) is not int:
+        raise out_of_place(value, "integers")
+    if not -end <= value < end:
+        raise UnfitError(beyond)
+    return str(value)
+
+
+def _decide_boolean(_source: ColumnType, _target: ColumnType) -> Conversion:
+    return Conversion("boolean", _boolean, _nothing)
+
+
+def _boolean(value: Raw) -> str:
+    if type(value) is not int:
+        raise out_of_place(value, "booleans")
+    if value not in (0, 1):
+        raise UnfitError(refusals.NO_BOOLEAN)
+    return str(value)
+
+
+def _decide_float(source: ColumnType, target: ColumnType) -> Conversion:
+    keeps_integers = source.affinity not in common.NUMERIC_AFFINITIES
+    if target.size == 32:  # noqa: PLR2004 - bits
+        return Conversion("", _single, partial(_loss_of_single, keeps_integers))
+    if keeps_integers:  # what comes back from a float is a float, and was an integer
+        return Conversion("", _float, _loss_of_integer)
+    return Conversion("number", _float, _nothing)
+
+
+def _float(value: Raw) -> str:
+    return repr(_as_float(value))
+
+
+def _as_float(value: Raw) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is not int:
+        raise out_of_place(value, "floats")
+    number = float(value)
+    if number != value:
+        raise UnfitError(refusals.INEXACT_INTEGER)
+    return number
+
+
+def _loss_of_integer(value: Raw) -> str | None:
+    return losses.INTEGER_AS_FLOAT if type(value) is int else None
+
+
+def _single(value: Raw) -> str:
+    """Round here: the server would round what is spelled in decimals, which may end at the neighbour."""
+    number = _as_float(value)
+    try:
+        rounded: float = _SINGLE.unpack(_SINGLE.pack(number))[0]
+    except OverflowError:
+        raise UnfitError(refusals.OUT_OF_SINGLE) from None
+    if number and not rounded:
+        raise UnfitError(refusals.OUT_OF_SINGLE)
+    return repr(rounded)
+
+
+def _loss_of_single(keeps_integers: bool, value: Any) -> str | None:  # noqa: FBT001 - bound where it is made
+    if _SINGLE.unpack(_SINGLE.pack(value))[0] != value:
+        return losses.SINGLE
+    return _loss_of_integer(value) if keeps_integers else None
+
+
+def _decide_numeric(_source: ColumnType, target: ColumnType) -> Conversion:
+    if target.size is None:
+        return Conversion("integer 64", _numeric, _loss_of_numeric)
+    before, behind = target.size - (target.scale or 0), target.scale or 0
+    large = f"more than {max(before, 0)} digits before the point"
+    fine = f"more than {max(behind, 0)} digits behind the point"
+    if behind < 0:
+        fine = f"not a multiple of 1{'0' * -behind}"
+    convert = partial(_bounded_numeric, before, behind, large, fine)
+    plain = next((f"integer {bits}" for bits, digits in _DIGITS if digits <= before and behind >= 0), "")
+    return Conversion(plain, convert, _loss_of_numeric)
+
+
+_DIGITS = ((64, 19), (32, 10), (16, 5))
+"""(bits of an integer, digits that it may have)"""
+
+
+def _numeric(value: Raw) -> str:
+    if type(value) is int:
+        return str(value)
+    if type(value) is not float:
+        raise out_of_place(value, "numbers")
+    return _spelled(value)
+
+
+def _spelled(number: float) -> str:
+    """Without `.0`, which a column of no declared scale would keep."""
+    text = repr(number)
+    if text in ("inf", "-inf"):
+        return text.replace("inf", "Infinity")
+    return text.removesuffix(".0")
+
+
+def _bounded_numeric(before: int, behind: int, large: str, fine: str, value: Raw) -> str:
+    text = _numeric(value)
+    if text.endswith("Infinity"):
+        raise UnfitError(refusals.INFINITE)
+    number = Decimal(text)
+    _, digits, exponent = number.as_tuple()
+    places = int(exponent) + _ending_zeros(digits)
+    if number and number.adjusted() >= before:
+        raise UnfitError(large)
+    if number and -places > behind:
+        raise UnfitError(fine)
+    return text
+
+
+def _ending_zeros(digits: tuple[int, ...]) -> int:
+    zeros = 0
+    for digit in reversed(digits):
+        if digit:
+            break
+        zeros += 1
+    return zeros
+
+
+def _loss_of_numeric(value: Raw) -> str | None:
+    if type(value) is not float or value in (float("inf"), float("-inf")):
+        return None
+    if not value:
+        return losses.NEGATIVE_ZERO if repr(value) == "-0.0" else None
+    return losses.FLOAT_AS_DECIMAL if Decimal(repr(value)) != Decimal(value) else None
+
+
+# --- text and bytes -------------------------------------------------------------------------------
+
+
+def _decide_text(_source: ColumnType, target: ColumnType) -> Conversion:
+    if target.size is None:
+        return Conversion("ascii", _text, _nothing)
+    convert = partial(_bounded_text, target.size, f"longer than {target.size} characters")
+    if not target.exact:
+        return Conversion("", convert, partial(_loss_of_padded, target.size))
+    return Conversion(f"ascii {target.size}", convert, _nothing)
+
+
+def _text(value: Raw) -> str:
+    if type(value) is not str:
+        raise out_of_place(value, "text")
+    if "\0" in value:
+        raise UnfitError(refusals.NUL)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UnfitError(refusals.NO_UTF8) from None
+    return value
+
+
+def _bounded_text(size: int, longer: str, value: Raw) -> str:
+    text = _text(value)
+    if len(text) > size:  # spaces, too, which the server would cut off without a word
+        raise UnfitError(longer)
+    return text
+
+
+def _loss_of_padded(size: int, value: Any) -> str | None:
+    return losses.PADDING if len(value) < size else None
+
+
+def _decide_bytes(_source: ColumnType, _target: ColumnType) -> Conversion:
+    return Conversion("blob", _bytes, _nothing)
+
+
+def _bytes(value: Raw) -> str:
+    if type(value) is not bytes:
+        raise out_of_place(value, "bytes")
+    return "\\x" + value.hex()
+
+
+def _decide_enum(_source: ColumnType, target: ColumnType) -> Conversion:
+    return Conversion("", partial(_label, frozenset(target.labels)), _nothing)
+
+
+def _label(labels: frozenset[str], value: Raw) -> str:
+    if type(value) is not str:
+        raise out_of_place(value, "an enum")
+    if value not in labels:
+        raise UnfitError(refusals.NO_LABEL)
+    return value
+
+
+def _decide_uuid(source: ColumnType, _target: ColumnType) -> Conversion:
+    spelling = common.uuid_spelling(source)
+    plain = "hex 32" if spelling == "hex" else ""
+    return Conversion(plain, _uuid, partial(_loss_of_uuid, spelling))
+
+
+def _uuid(value: Raw) -> str:
+    if type(value) is str:
+        if _UUID.fullmatch(value) is None:
+            raise UnfitError(refusals.NO_UUID)
+        return value.lower()
+    if type(value) is not bytes:
+        raise out_of_place(value, "UUIDs")
+    if len(value) != _UUID_BYTES:
+        raise UnfitError(refusals.NO_UUID)
+    return value.hex()
+
+
+def _loss_of_uuid(spelling: str, value: Raw) -> str | None:
+    if isinstance(value, str):
+        usual = _USUAL_UUID.get(spelling)
+        return None if usual and usual.fullmatch(value) else losses.SPELLING
+    return None if spelling == "bytes" else losses.SPELLING
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+def _decide_date(_source: ColumnType, _target: ColumnType) -> Conversion:
+    return Conversion("", _date, _nothing)
+
+
+def _date(value: Raw) -> str:
+    if type(value) is not str:
+        raise out_of_place(value, "dates")
+    if _DATE.fullmatch(value) is None:
+        raise UnfitError(refusals.NO_DATE)
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise UnfitError(refusals.NO_DATE) from None
+    return value
+
+
+def _decide_time(_source: ColumnType, target: ColumnType) -> Conversion:
+    return Conversion("", _rounded(_time, target), partial(_loss_of_spelling, _USUAL_TIME))
+
+
+def _time(value: Raw) -> str:
+    if type(value) is not str:
+        raise out_of_place(value, "times")
+    match = _TIME.fullmatch(value)
+    if match is None:
+        raise UnfitError(refusals.NO_TIME)
+    try:
+        found = time.fromisoformat(match[1])
+    except ValueError:
+        raise UnfitError(refusals.NO_TIME) from None
+    return found.replace(microsecond=_microseconds(match[2])).isoformat("microseconds")
+
+
+def _microseconds(fraction: str | None) -> int:
+    if fraction is None:
+        return 0
+    if fraction[_MICROSECOND_DIGITS:].strip("0"):
+        raise UnfitError(refusals.FINER)
+    return int(fraction[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0"))
+
+
+def _loss_of_spelling(usual: re.Pattern[str], value: Any) -> str | None:
+    return None if usual.fullmatch(value) else losses.SPELLING
+
+
+def _rounded(convert: Convert, target: ColumnType) -> Convert:
+    """Refuse what a precision below microseconds would round; `convert` ends with six digits."""
+    digits = target.scale
+    if digits is None or digits >= _MICROSECOND_DIGITS:
+        return convert
+    return partial(
+        _refuse_finer, convert, digits - _MICROSECOND_DIGITS, f"finer than {digits} digits of a second"
+    )
+
+
+def _refuse_finer(convert: Convert, dropped: int, finer: str, value: Raw) -> str:
+    text = convert(value)
+    fraction = text.partition(".")[2][:_MICROSECOND_DIGITS]
+    if fraction[dropped:].strip("0"):
+        raise UnfitError(finer)
+    return text
+
+
+def _decide_datetime(_source: ColumnType, target: ColumnType) -> Conversion:
+    if target.zoned:
+        return Conversion("", _rounded(_moment, target), _loss_of_moment)
+    return Conversion("", _rounded(_stamp, target), partial(_loss_of_spelling, _USUAL_STAMP))
+
+
+def _stamp(value: Raw) -> str:
+    found, offset = _read_stamp(value)
+    if offset is not None:
+        raise UnfitError(refusals.ZONED)
+    return found if isinstance(found, str) else found.isoformat(" ", "microseconds")
+
+
+def _moment(value: Raw) -> str:
+    found, offset = _read_stamp(value)
+    if isinstance(found, str):
+        return found + "+00"
+    try:
+        moment = found - (offset or timedelta())
+    except OverflowError:
+        raise UnfitError(refusals.YEARS) from None
+    return moment.isoformat(" ", "microseconds") + "+00"
+
+
+def _loss_of_moment(value: Any) -> str:
+    match = _STAMP.fullmatch(value)
+    return losses.ZONE if match and match[4] else losses.NAIVE_AS_UTC
+
+
+def _read_stamp(value: Raw) -> tuple[datetime | str, timedelta | None]:
+    """Return the text as it is, where it is spelled as usual, or what it says; and its offset from UTC."""
+    if type(value) is not str:
+        raise out_of_place(value, "times")
+    try:
+        if _USUAL_STAMP.fullmatch(value):
+            datetime.fromisoformat(value)
+            return value, None
+        return _unusual_stamp(value)
+    except UnfitError:
+        raise
+    except ValueError:
+        raise UnfitError(refusals.NO_TIMESTAMP) from None
+
+
+def _unusual_stamp(value: str) -> tuple[datetime, timedelta | None]:
+    match = _STAMP.fullmatch(value)
+    if match is None:
+        raise UnfitError(refusals.NO_TIMESTAMP)
+    day, clock, fraction, zone = match.groups()
+    micros = _microseconds(fraction)
+    found = datetime.fromisoformat(f"{day} {clock or '00:00'}").replace(microsecond=micros)
+    return found, None if zone is None else _offset(zone)
+
+
+def _offset(zone: str) -> timedelta:
+    known = datetime.fromisoformat("2000-01-01T00:00:00" + zone).utcoffset()
+    return known or timedelta()
+
+
+def _decide_interval(_source: ColumnType, target: ColumnType) -> Conversion:
+    return Conversion("", _rounded(_interval, target), partial(_loss_of_spelling, _USUAL_STAMP))
+
+
+def _interval(value: Raw) -> str:
+    """SQLAlchemy stores the moment that lies so long after 1970 began (or before)."""
+    span = datetime.fromisoformat(_stamp(value)) - _EPOCH
+    return f"{span.days} days {span.seconds}.{span.microseconds:06} seconds"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _decide_json(_source: ColumnType, target: ColumnType) -> Conversion:
+    if target.exact:
+        return Conversion("", _json, _nothing)
+    return Conversion("", _jsonb, _loss_of_jsonb)
+
+
+def _json(value: Raw) -> str:
+    text = _json_text(value)
+    if type(value) is str:
+        _parsed(text)
+    return text
+
+
+def _json_text(value: Raw) -> str:
+    """A number is what SQLite made of its text, in a column that is declared JSON."""
+    if type(value) is str:
+        return _text(value)
+    if type(value) is bytes:
+        raise out_of_place(value, "JSON")
+    if type(value) is float and value - value != 0:
+        raise UnfitError(refusals.INFINITE)
+    return repr(value)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json_texts.parse(text)
+    except json_texts.DeepError:
+        raise UnfitError(refusals.DEEP_JSON) from None
+    except ValueError:
+        raise UnfitError(refusals.NO_JSON) from None
+
+
+def _jsonb(value: Raw) -> str:
+    text = _json_text(value)
+    tree = _parsed(text)
+    if json_texts.holds(tree, lambda each: "\0" in each):
+        raise UnfitError(refusals.JSON_NUL)
+    if json_texts.holds(tree, _has_surrogate):
+        raise UnfitError(refusals.JSON_SURROGATE)
+    try:
+        json_texts.as_jsonb(tree)
+    except ValueError:
+        raise UnfitError(refusals.JSON_NUMBER) from None
+    return text
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def _loss_of_jsonb(value: Raw) -> str | None:
+    if not isinstance(value, str):
+        return losses.NEGATIVE_ZERO if repr(value) == "-0.0" else None
+    tree = json_texts.parse(value)
+    if json_texts.has_duplicates(tree):
+        return losses.JSON_DUPLICATES
+    return losses.JSON if json_texts.as_jsonb(tree) != value else None
+
+
+_MAKERS: Mapping[TypeClass, Callable[[ColumnType, ColumnType], Conversion]] = {
+    TypeClass.INTEGER: _decide_integer,
+    TypeClass.BOOLEAN: _decide_boolean,
+    TypeClass.FLOAT: _decide_float,
+    TypeClass.NUMERIC: _decide_numeric,
+    TypeClass.TEXT: _decide_text,
+    TypeClass.BYTES: _decide_bytes,
+    TypeClass.JSON: _decide_json,
+    TypeClass.UUID: _decide_uuid,
+    TypeClass.DATE: _decide_date,
+    TypeClass.TIME: _decide_time,
+    TypeClass.DATETIME: _decide_datetime,
+    TypeClass.INTERVAL: _decide_interval,
+    TypeClass.ENUM: _decide_enum,
+}

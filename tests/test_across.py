@@ -1,0 +1,128 @@
+"""From SQLite to PostgreSQL and back: schema by migrations, every value looked at, nothing changed without a word."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+import sqlalchemy as sa
+
+import panicdb
+from panicdb import commands
+from panicdb.errors import HistoryError, SourceError, TargetError, UsageError
+from panicdb.experiments import fill
+from panicdb.histories import bundled_history
+from panicdb.replays import replay
+from panicdb.reports import Verdict
+from panicdb.values import Monitor
+
+TABLES = ("experimentconfig", "run", "invocation", "embedding", "persistencediagram")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A PANIC-TDA source of two experiments in SQLite, and the key of the first."""
+    path = tmp_path_factory.mktemp("lab") / "lab.db"
+    history = bundled_history()
+    replay(history, history.heads, path, Monitor())
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
+    first, _ = fill(engine, experiments=2, runs=2, invocations=6, image_bytes=(50, 200), vector_bytes=100)
+    return path, str(first)
+
+
+def rows(path, table, where="true"):
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute(f"SELECT * FROM {table} WHERE {where}").fetchall()
+    return sorted(found, key=repr)
+
+
+def test_a_whole_application_goes_to_a_server_and_comes_back(lab, postgres, make_pg, tmp_path):
+    source, _ = lab
+    server = postgres.url("lab")
+    receipt = panicdb.clone(str(source), server, verify=True)
+    assert receipt.losses == {}
+    assert receipt.schema["method"] == "migrations"
+    assert panicdb.verify(str(source), server).verdict is Verdict.EXACT
+    back = tmp_path / "back.db"
+    panicdb.clone(server, str(back), verify=True)
+    assert panicdb.verify(server, str(back)).verdict is Verdict.EXACT
+    assert {table: rows(back, table) for table in TABLES} == {table: rows(source, table) for table in TABLES}
+    assert panicdb.verify(str(source), str(back)).verdict is Verdict.EXACT
+
+
+def test_one_experiment_goes_to_a_server_and_comes_back(lab, postgres, make_pg, tmp_path):
+    source, first = lab
+    there, server, back = tmp_path / "one.db", postgres.url("one"), tmp_path / "back.db"
+    panicdb.export(str(source), str(there), roots=[first])
+    panicdb.export(str(source), server, roots=[first])
+    panicdb.export(server, str(back), roots=[first])
+    assert {table: rows(back, table) for table in TABLES} == {table: rows(there, table) for table in TABLES}
+    assert panicdb.verify(str(source), server, roots=[first]).verdict is Verdict.EXACT
+
+
+def test_the_application_goes_on_writing(lab, postgres, make_pg):
+    source, _ = lab
+    panicdb.clone(str(source), postgres.url("lab"))
+    engine = sa.create_engine(f"{postgres.url('lab').replace('postgresql:', 'postgresql+psycopg:')}")
+    before = postgres.execute("SELECT count(*) FROM run", "lab")
+    fill(engine, experiments=1, runs=1, invocations=2, image_bytes=(5, 9), vector_bytes=10, seed=7)
+    engine.dispose()
+    assert postgres.execute("SELECT count(*) FROM run", "lab") > before
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("UPDATE invocation SET output_text = 'a' || char(0) || 'b'", "invocation.output_text: 24 rows: holds NUL"),
+        ("UPDATE invocation SET output_text = CAST(x'ff' AS TEXT)", "not valid UTF-8"),
+        ("UPDATE run SET seed = 5000000000", "run.seed: 4 rows: out of range"),
+        ("UPDATE run SET seed = 'many'", "run.seed: 4 rows: text"),
+        ("UPDATE run SET network = 'no json'", "run.network: 4 rows: no JSON"),
+    ],
+)
+def test_what_the_target_can_not_hold_is_listed_before_anything_is_written(
+    lab, postgres, make_pg, tmp_path, change, complaint
+):
+    source = tmp_path / "source.db"
+    source.write_bytes(lab[0].read_bytes())
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute(change)
+        connection.commit()
+    with pytest.raises(SourceError, match="the target can't hold these values") as refused:
+        panicdb.clone(str(source), postgres.url("lab"))
+    assert complaint in refused.value.message
+    assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^lab'") == [(0,)]
+
+
+def test_without_a_history_there_is_no_way(make_db, postgres, make_pg, tmp_path):
+    source = make_db("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    with pytest.raises(HistoryError, match="no Alembic version table"):
+        panicdb.clone(str(source), postgres.url("lab"))
+    with pytest.raises(UsageError, match="definitions can't be copied from sqlite to postgresql"):
+        panicdb.clone(str(source), postgres.url("lab"), schema="copy")
+
+
+def test_a_database_that_holds_rows_is_left_alone(lab, make_pg):
+    given = make_pg("CREATE TABLE mine (a int); INSERT INTO mine VALUES (1)", name="given")
+    with pytest.raises(TargetError, match="holds rows, in mine"):
+        panicdb.clone(str(lab[0]), given)
+
+
+def test_an_empty_database_that_is_given_is_filled(lab, postgres, make_pg):
+    given = make_pg(name="given")
+    panicdb.clone(str(lab[0]), given)
+    assert panicdb.verify(str(lab[0]), given).verdict is Verdict.EXACT
+
+
+def test_a_changed_value_is_found(lab, postgres, make_pg):
+    panicdb.clone(str(lab[0]), postgres.url("lab"))
+    postgres.execute("UPDATE run SET seed = seed + 1 WHERE id = (SELECT min(id::text)::uuid FROM run)", "lab")
+    report = panicdb.verify(str(lab[0]), postgres.url("lab"))
+    assert report.verdict is Verdict.DIFFERENT
+    assert [finding.code for finding in report.findings] == ["CNT003"]
+
+
+def test_the_plan_tells_what_would_be_lost_and_writes_nothing(lab, postgres, make_pg):
+    plan = commands.plan_clone(str(lab[0]), target=postgres.url("lab"))
+    assert plan.method == "stream"
+    assert plan.losses == {}
+    assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^lab'") == [(0,)]
