@@ -3,6 +3,7 @@
 Nothing here needs a server; `echo` says what one would tell of what it was sent, and a test on servers says the same.
 """
 
+import struct
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -85,6 +86,7 @@ STAMP, STAMPTZ, CLOCK = "timestamp without time zone", "timestamp with time zone
 HEX = "00112233445566778899aabbccddeeff"
 DASHED = "00112233-4455-6677-8899-aabbccddeeff"
 _NO = "in a column of"
+_INEXACT = "a number in an array that no float is equal to"
 
 THERE = (
     There("INTEGER", "integer", 0, "0"),
@@ -108,7 +110,7 @@ THERE = (
     There("FLOAT", "double precision", float("-inf"), "-Infinity"),
     There("", "double precision", -0.0, "-0"),
     There("", "double precision", 3, "3", losses.INTEGER_AS_FLOAT),
-    There("NUMERIC", "double precision", 2**53, "9007199254740992"),
+    There("NUMERIC", "double precision", 2**53, "9.007199254740992e+15"),
     There("NUMERIC", "double precision", 2**53 + 1, refused=refusals.INEXACT_INTEGER),
     There("FLOAT", "double precision", "abc", refused=f"text {_NO} floats"),
     There("REAL", "real", 0.5, "0.5"),
@@ -232,7 +234,7 @@ THERE = (
     There("TEXT", "character varying(2)[]", '["abc"]', refused="longer than 2 characters"),
     There("JSON", "double precision[]", "[1.5, -0.0, 1e+20]", "{1.5,-0,1e+20}"),
     There("JSON", "double precision[]", "[1]", "{1}", losses.JSON),
-    There("JSON", "double precision[]", "[0.1234567890123456789]", refused="a number in an array that no float is equal to"),
+    There("JSON", "double precision[]", "[0.1234567890123456789]", refused=_INEXACT),
     There("JSON", "numeric(4,2)[]", "[1.50]", "{1.50}"),
     There("JSON", "numeric(4,2)[]", "[1.5]", "{1.50}", losses.JSON),
     There("JSON", "numeric(4,2)[]", "[100]", refused="a number in an array with too many digits before the point"),
@@ -369,20 +371,30 @@ def _numeric(server: ColumnType, text: str) -> str:
 
 
 def _float(server: ColumnType, text: str) -> str:
-    """A server spells the shortest digits; of 32 bits, those of 32 bits, which are looked for here."""
-    special = {"inf": "Infinity", "-inf": "-Infinity"}
-    number = float(text)
-    if text in special:
-        return special[text]
-    if server.size == 32:
-        import struct  # noqa: PLC0415
+    """A server spells the shortest digits, and from so many on with an exponent.
 
-        kept = struct.pack("<f", number)
-        found = next(
-            f"{number:.{n}g}" for n in range(1, 10) if struct.pack("<f", float(f"{number:.{n}g}")) == kept
-        )
-        return found
-    return repr(number).removesuffix(".0")
+    Of floats that have several shortest spellings it may take another one.
+    """
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        return "Infinity" if number > 0 else "-Infinity"
+    is_single = server.size == 32
+    spelled = Decimal(_single(number) if is_single else repr(number))
+    sign, digits, _ = spelled.as_tuple()
+    if not spelled:
+        return "-0" if sign else "0"
+    if -4 <= spelled.adjusted() < (6 if is_single else 15):
+        plain = f"{spelled:f}"
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    first, *others = "".join(map(str, digits)).rstrip("0")
+    fraction = "." + "".join(others) if others else ""
+    return f"{'-' if sign else ''}{first}{fraction}e{spelled.adjusted():+03}"
+
+
+def _single(number: float) -> str:
+    kept = struct.pack("<f", number)
+    spelled = (f"{number:.{digits}g}" for digits in range(1, 10))
+    return next(each for each in spelled if struct.pack("<f", float(each)) == kept)
 
 
 def _short(text: str) -> str:

@@ -1,11 +1,12 @@
 """What travels between engines arrives as it is, under a loss class that was named before, or not at all."""
 
+import json
 import re
 import string
 from datetime import date, datetime, time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion_values import (
@@ -33,11 +34,13 @@ from panicdb.values import TypeClass
 
 pytestmark = pytest.mark.quick
 
+EXAMPLES = 200  # of each of some 300 pairs of types
 CLASSES = {value for name, value in vars(losses).items() if isinstance(value, str) and name.isupper()}
 
 
 def name_of(case):
-    return f"{case.sqlite or 'untyped'}-{case.server}-{str(getattr(case, 'value', None) or case.__dict__.get('text'))[:24]!r}"
+    value = repr(case.value if hasattr(case, "value") else case.text)
+    return f"{case.sqlite or 'untyped'}-{case.server}-{value[:24]}"
 
 
 def conversions(sqlite, server):
@@ -243,17 +246,27 @@ TEXTS = st.one_of(
     st.text(string.printable, max_size=40),
     st.binary(min_size=1, max_size=8).map(lambda raw: raw.decode("utf-8", "surrogateescape")),
 )
-NESTED = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=4)),
-    max_leaves=8,
-)  # fmt: skip
-JSONS = st.builds(
-    lambda value, is_ascii, separators: json_dumps(value, is_ascii, separators),
-    NESTED,
+SCALARS = st.one_of(
+    st.none(),
     st.booleans(),
-    st.sampled_from([(", ", ": "), (",", ":")]),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
 )
+NESTED = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+def as_json(value, is_ascii, separators):
+    return json.dumps(value, ensure_ascii=is_ascii, separators=separators)
+
+
+JSONS = st.builds(as_json, NESTED, st.booleans(), st.sampled_from([(", ", ": "), (",", ":")]))
 STAMPS = st.one_of(
     st.datetimes().map(lambda each: each.isoformat(" ", "microseconds")),
     st.datetimes(timezones=st.timezones()).map(lambda each: each.isoformat(" ")),
@@ -274,7 +287,7 @@ NUMBERS = st.one_of(
 LISTS = st.lists(st.one_of(st.none(), st.booleans(), st.integers(), FLOATS, st.text(max_size=5)), max_size=4)
 ANYTHING = st.one_of(
     NUMBERS, TEXTS, st.binary(max_size=20), STAMPS, TIMES, UUIDS, JSONS, st.sampled_from(LABELS),
-    LISTS.map(lambda value: json_dumps(value, True, None)),
+    LISTS.map(lambda value: json.dumps(value)),
 )  # fmt: skip
 SQLITE_TYPES = (
     "", "INTEGER", "BIGINT", "BOOLEAN", "FLOAT", "REAL", "NUMERIC(10, 2)", "NUMERIC", "VARCHAR(20)", "CHAR(5)", "TEXT",
@@ -294,12 +307,6 @@ PAIRS = [
 ]
 
 
-def json_dumps(value, is_ascii, separators):
-    import json  # noqa: PLC0415
-
-    return json.dumps(value, ensure_ascii=is_ascii, separators=separators)
-
-
 def kept(value, affinity):
     """Return what a column of this affinity holds once it was given a value: the driver's own words, in Python."""
     is_number_like = isinstance(value, str) and common.looks_like_a_number(value)
@@ -314,6 +321,7 @@ def kept(value, affinity):
 
 
 @pytest.mark.parametrize(("sqlite", "server"), PAIRS)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(value=ANYTHING)
 def test_what_travels_is_what_was_announced(sqlite, server, value):
     kind, there, back, forms = conversions(sqlite, server)
@@ -346,23 +354,51 @@ def check_back(back, forms, told, value):
         assert same(stored, value)
 
 
+SPECIAL = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def told_float(number):
+    return SPECIAL.get(repr(number)) or echo(server_type("double precision"), repr(number))
+
+
+def told_single(number):
+    return SPECIAL.get(repr(number)) or echo(server_type("real"), repr(number))
+
+
+def told_stamp(moment):
+    return echo(server_type(STAMP), moment.isoformat(" ", "microseconds"))
+
+
+def told_span(days, sign, clock):
+    unit = "day" if days == 1 else "days"
+    return " ".join(([f"{days} {unit}"] if days else []) + [f"{sign}{clock}"])
+
+
+def told_list(items):
+    return "{" + ",".join("NULL" if item is None else arrays.quote(str(item)) for item in items) + "}"
+
+
+SAYABLE = st.text().filter(lambda each: "\0" not in each)
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False).filter(lambda each: abs(each.adjusted()) < 500)
 TOLD = {
-    "double precision": st.floats().map(lambda each: {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(repr(each), repr(each).removesuffix(".0"))),
-    "real": st.floats(width=32).map(lambda each: {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(repr(each), f"{each:.9g}")),
-    "numeric": st.decimals(allow_nan=False, allow_infinity=False).filter(lambda each: abs(each.adjusted()) < 500).map(json_texts.plain_digits),
+    "double precision": st.floats().map(told_float),
+    "real": st.floats(width=32).map(told_single),
+    "numeric": DECIMALS.map(json_texts.plain_digits),
     "numeric(10,2)": st.decimals(-99999999, 99999999, places=2).map(json_texts.plain_digits),
     "bigint": INTEGERS.map(str),
-    "text": st.text().filter(lambda each: "\0" not in each),
+    "text": SAYABLE,
     "json": JSONS,
-    STAMP: st.datetimes().map(lambda each: echo(server_type(STAMP), each.isoformat(" ", "microseconds"))),
-    STAMPTZ: st.datetimes().map(lambda each: echo(server_type(STAMPTZ), each.isoformat(" ", "microseconds") + "+00")),
+    STAMP: st.datetimes().map(told_stamp),
+    STAMPTZ: st.datetimes().map(lambda each: told_stamp(each) + "+00"),
     "interval": st.builds(
-        lambda days, sign, clock: " ".join(filter(None, [f"{days} day{'s' * (days != 1)}" if days else "", f"{sign}{clock}"])),
-        st.integers(-800_000, 3_000_000), st.sampled_from(["", "-"]), TIMES.filter(lambda each: len(each) in (8, 15)),
+        told_span,
+        st.integers(-800_000, 3_000_000),
+        st.sampled_from(["", "-"]),
+        st.times().map(lambda each: told_stamp(datetime.combine(date(2000, 1, 1), each))[11:]),
     ),
-    "integer[]": st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=4).map(lambda each: "{" + ",".join("NULL" if one is None else str(one) for one in each) + "}"),
-    "text[]": st.lists(st.text(), max_size=4).map(lambda each: "{" + ",".join(map(arrays.quote, each)) + "}"),
-}  # fmt: skip  # noqa: E501
+    "integer[]": st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=4).map(told_list),
+    "text[]": st.lists(SAYABLE, max_size=4).map(told_list),
+}
 BACKWARDS = [
     (server, sqlite)
     for server in TOLD
@@ -372,6 +408,7 @@ BACKWARDS = [
 
 
 @pytest.mark.parametrize(("server", "sqlite"), BACKWARDS)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data())
 def test_what_comes_back_is_what_was_announced(server, sqlite, data):
     told = data.draw(TOLD[server])
@@ -385,5 +422,15 @@ def test_what_comes_back_is_what_was_announced(server, sqlite, data):
     assert loss is None or (loss in CLASSES and not is_plain(back.plain, told))
     assert same(stored, None if stored is None else kept(stored, sqlite_type(sqlite).affinity))
     check_forms(forms, stored, told, loss)
-    if stored is not None and loss is None and there is not None and there.loss(stored) is None:
-        assert forms.of_server(echo(kind, there.convert(stored))) == forms.of_server(told)
+    if stored is not None and loss is None and there is not None:
+        check_again(kind, there, forms, stored, told)
+
+
+def check_again(kind, there, forms, stored, told):
+    """What went to SQLite under no loss class goes back as what it was, or under a class of its own, or is refused."""
+    try:
+        sent = there.convert(stored)
+    except UnfitError:
+        return
+    if there.loss(stored) is None:
+        assert same(forms.of_server(echo(kind, sent)), forms.of_server(told))

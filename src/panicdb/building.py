@@ -132,7 +132,7 @@ def build_schema_across(
     replayer: Replayer,
     monitor: Monitor,
 ) -> Built:
-    """Give the draft of another engine the source's schema: by migrations, the only exact way. Writes to the draft only.
+    """Give the draft of another engine the source's schema: by migrations, the only exact way. Writes to the draft.
 
     Raises HistoryError if they build something that rows of the source don't fit into, or can't be run.
     """

@@ -213,7 +213,7 @@ def plan_clone(
         return runs.complete_plan(decided, None, snapshot, goal, run) if goal else decided
 
 
-def verify(
+def verify(  # noqa: PLR0913 - all but two are keywords, and optional
     reference: str,
     target: str,
     *,
@@ -231,9 +231,9 @@ def verify(
     `reference` is the source, or the path of a sealed receipt. The rows expected are those of the selection; without
     one, of the receipt (given, or found beside the target); without that, every row of every table. With `contains`
     the target may hold further rows, if the source holds them identically. A sealed receipt also tells which side
-    changed since. Between engines the verdict is EQUIVALENT where nothing differs but what the target's can't hold; with
-    `strict` that is a difference, too. Differences are findings in the report, not errors; values of rows are in them
-    with `show_values`.
+    changed since. Between engines the verdict is EQUIVALENT where nothing differs but what the target's can't hold;
+    with `strict` that is a difference, too. Differences are findings in the report, not errors; values of rows are in
+    them with `show_values`.
 
     Raises UsageError, and SourceError where source or receipt can't be read.
     """

@@ -77,10 +77,8 @@ def _pair(snapshot: Snapshot, entry: CatalogTable, draft: Snapshot, there: Catal
     return f"{snapshot.column_type(entry, name).spelled} to {draft.column_type(there, name).spelled}"
 
 
-def survey(
-    snapshot: Snapshot, passages: Sequence[Passage], monitor: Monitor
-) -> Mapping[str, Mapping[str, int]]:
-    """Look at every value that is to travel; return losses, as rows by column and class. Reads only.
+def survey(snapshot: Snapshot, passages: Sequence[Passage], monitor: Monitor) -> Surveyed:
+    """Look at every value that is to travel. Reads only.
 
     Raises SourceError with every column that holds what the target can't, and in how many rows.
     """

@@ -94,8 +94,8 @@ def locate(
 ) -> Discrepancies:
     """Read one table on both sides once more, and name what differs. Reads only, but for a temporary file.
 
-    Columns that only one side has count as NULL on the other. The target may have `further` rows, too. `forms` are those
-    of the target's values, where it is of another engine: then columns that differ are not named.
+    Columns that only one side has count as NULL on the other. The target may have `further` rows, too. `forms` are
+    those of the target's values, where it is of another engine: then columns that differ are not named.
     """
     monitor.report(Progress("locating differences", entry.name))
     there = target.catalog.tables[entry.name]

@@ -1,4 +1,4 @@
-"""What two engines hold, compared in forms that they have in common: the same, or the same but for what must be lost."""
+"""What two engines hold, compared in forms that they have in common: the same, or but for what must be lost."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -52,8 +52,12 @@ class _Table:
         return _Forms(sqlite, server) if self.engine == conversion.SQLITE else _Forms(server, sqlite)
 
 
-def compare(rows: Iterable[Rows], snapshot: Snapshot, copy: Snapshot, monitor: Monitor) -> Equivalence:
+def compare(
+    rows: Iterable[Rows], snapshot: Snapshot, copy: Snapshot, monitor: Monitor, *, contains: bool = False
+) -> Equivalence:
     """Compare what a target of another engine holds with the rows it is to hold. Reads both sides, some of it twice.
+
+    With `contains` it may hold further rows of the source.
 
     Raises SourceError for a column whose types have nothing in common.
     """
@@ -74,7 +78,7 @@ def compare(rows: Iterable[Rows], snapshot: Snapshot, copy: Snapshot, monitor: M
             losses |= _count_losses(table, snapshot)
             theirs[each.table] = ours[each.table]
             continue
-        located[each.table] = _locate(table, snapshot, copy, monitor)
+        located[each.table] = _locate(table, snapshot, copy, monitor, contains=contains)
     return Equivalence(ours, theirs, losses, located)
 
 
@@ -151,13 +155,17 @@ def _count_losses(table: _Table, snapshot: Snapshot) -> Mapping[str, Mapping[str
     return {column: dict(counts) for column, counts in found.items()}
 
 
-def _locate(table: _Table, snapshot: Snapshot, copy: Snapshot, monitor: Monitor) -> Discrepancies:
-    forms = table.forms(relaxed=True)
+def _locate(
+    table: _Table, snapshot: Snapshot, copy: Snapshot, monitor: Monitor, *, contains: bool
+) -> Discrepancies:
+    forms, entry = table.forms(relaxed=True), snapshot.catalog.tables[table.rows.table]
+    further = replace(contents.whole_rows(entry), forms=forms.ours) if contains else None
     return discrepancies.locate(
         replace(table.rows, forms=forms.ours),
-        snapshot.catalog.tables[table.rows.table],
+        entry,
         snapshot,
         copy,
         monitor,
+        further=further,
         forms=forms.theirs,
     )

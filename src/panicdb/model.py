@@ -1,8 +1,8 @@
 """A schema as another engine has to understand it, and two of them compared.
 
 Compared are tables, columns, the classes of their types, nullability, primary keys, unique sets, links with their
-actions, and indexes by their columns. What only one engine can say is not compared: views, triggers, functions, the text
-of CHECK constraints and defaults, collations, names of constraints.
+actions, and indexes by their columns. What only one engine can say is not compared: views, triggers, functions, the
+text of CHECK constraints and defaults, collations, names of constraints.
 """
 
 from collections.abc import Callable, Iterator, Mapping

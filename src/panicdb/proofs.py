@@ -260,7 +260,7 @@ def _compare_across(
     terms: Terms,
     run: Run,
 ) -> tuple[Expectation, Content]:
-    found = equivalence.compare(rows.values(), snapshot, copy, run.monitor)
+    found = equivalence.compare(rows.values(), snapshot, copy, run.monitor, contains=terms.contains)
     content = Content(found.theirs, found.located, losses=found.losses, strict=terms.strict)
     return replace(expected, digests=found.ours), content
 

@@ -66,8 +66,8 @@ def _alike(of_sqlite: Form, of_server: Form) -> Canonical:
 
 def _integers(_server: ColumnType, sqlite: ColumnType) -> Canonical:
     if sqlite.affinity == "REAL":
-        return Canonical(_whole_float, int, _number_as_float, float)
-    return _alike(_integer, int)
+        return Canonical(_whole_float, int, _relaxed_float, float)
+    return _alike(_integer, int)  # no column of these has floats that are whole numbers
 
 
 def _integer(value: Raw) -> Any:
@@ -75,6 +75,8 @@ def _integer(value: Raw) -> Any:
 
 
 def _whole_float(value: Raw) -> Any:
+    if repr(value) == "-0.0":
+        return _MINUS_ZERO
     return int(value) if type(value) is float and value.is_integer() else _integer(value)
 
 
@@ -233,8 +235,8 @@ def _usual_uuid(spelling: str, found: bytes) -> Raw:
     if spelling == "bytes":
         return found
     plain = found.hex()
-    if spelling == "hex":
-        return plain
+    if spelling != "dashed":
+        return plain if spelling == "hex" else ""
     return f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
 
 

@@ -277,6 +277,10 @@ def _loss_of_interval(text: str) -> str | None:
 
 
 def _decide_json(source: ColumnType, target: ColumnType) -> Conversion | None:
+    if (
+        target.kind is TypeClass.OTHER
+    ):  # nothing tells there whether a number is to be kept as one, or as text
+        return None
     if target.affinity not in common.NUMERIC_AFFINITIES:
         return _plainly(str)
     convert = partial(_json, target.affinity)

@@ -18,7 +18,7 @@ from panicdb.conversion.leaving_sqlite_lists import decide_array
 from panicdb.conversion.refusals import out_of_place
 from panicdb.values import ColumnType, TypeClass
 
-_EXACT_FLOATS = 1 << 53
+_SMALLEST = -(1 << 63)
 _SINGLE = struct.Struct("<f")
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - SQLAlchemy's, which has no zone
 _MICROSECOND_DIGITS = 6
@@ -62,10 +62,20 @@ def _nothing(_value: Raw) -> None:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def _decide_integer(_source: ColumnType, target: ColumnType) -> Conversion:
+def _decide_integer(source: ColumnType, target: ColumnType) -> Conversion:
     bits = target.size or 64
-    convert = partial(_integer, 1 << (bits - 1), f"out of range of a {bits}-bit integer")
-    return Conversion(f"integer {bits}", convert, _nothing)
+    convert = _whole if source.affinity == "REAL" else _integer
+    beyond = f"out of range of a {bits}-bit integer"
+    return Conversion(f"integer {bits}", partial(convert, 1 << (bits - 1), beyond), _loss_of_zero)
+
+
+def _whole(end: int, beyond: str, value: Raw) -> str:
+    """A column of floats has whole numbers as floats."""
+    return _integer(end, beyond, int(value) if type(value) is float and value.is_integer() else value)
+
+
+def _loss_of_zero(value: Raw) -> str | None:
+    return losses.NEGATIVE_ZERO if type(value) is float and repr(value) == "-0.0" else None
 
 
 def _integer(end: int, beyond: str, value: Raw) -> str:
@@ -107,7 +117,9 @@ def _as_float(value: Raw) -> float:
     if type(value) is not int:
         raise out_of_place(value, "floats")
     number = float(value)
-    if number != value:
+    if (
+        number != value or value == _SMALLEST
+    ):  # which comes back as a float: SQLite makes no integer of that one
         raise UnfitError(refusals.INEXACT_INTEGER)
     return number
 
@@ -160,11 +172,10 @@ def _numeric(value: Raw) -> str:
 
 
 def _spelled(number: float) -> str:
-    """Without `.0`, which a column of no declared scale would keep."""
-    text = repr(number)
-    if text in ("inf", "-inf"):
-        return text.replace("inf", "Infinity")
-    return text.removesuffix(".0")
+    """Spell a whole number exactly, and any other by the shortest digits that read as this float."""
+    if number.is_integer():
+        return str(int(number))
+    return repr(number).replace("inf", "Infinity")
 
 
 def _bounded_numeric(before: int, behind: int, large: str, fine: str, value: Raw) -> str:
@@ -193,7 +204,7 @@ def _ending_zeros(digits: tuple[int, ...]) -> int:
 def _loss_of_numeric(value: Raw) -> str | None:
     if type(value) is not float or value in (float("inf"), float("-inf")):
         return None
-    if not value:
+    if value.is_integer():
         return losses.NEGATIVE_ZERO if repr(value) == "-0.0" else None
     return losses.FLOAT_AS_DECIMAL if Decimal(repr(value)) != Decimal(value) else None
 

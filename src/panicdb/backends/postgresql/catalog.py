@@ -63,7 +63,10 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
        (SELECT pg_catalog.json_agg(g.enumlabel ORDER BY g.enumsortorder)::pg_catalog.text
         FROM pg_catalog.pg_enum g WHERE g.enumtypid = coalesce(b.oid, t.oid)) AS labels,
        CASE WHEN coalesce(b.typcategory, t.typcategory) = 'A' THEN (
-           SELECT pg_catalog.json_build_array(pg_catalog.format_type(h.oid, NULL), h.typname)::pg_catalog.text
+           SELECT pg_catalog.json_build_object(
+               'spelled', pg_catalog.format_type(h.oid, CASE WHEN b.oid IS NULL THEN a.atttypmod END),
+               'base', h.typname, 'labels', ARRAY(SELECT g.enumlabel FROM pg_catalog.pg_enum g
+                                                  WHERE g.enumtypid = h.oid ORDER BY g.enumsortorder))::pg_catalog.text
            FROM pg_catalog.pg_type h WHERE h.oid = coalesce(b.typelem, t.typelem)) END AS element
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -171,7 +174,7 @@ class _Column:
     labels: str | None
     """Of an enum, in their order: a list, as JSON."""
     element: str | None
-    """Of an array: the type of what is in it, as it is spelled and as it is called: a list, as JSON."""
+    """Of an array: the type of what is in it, as it is spelled and as it is called, and its labels: as JSON."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +281,7 @@ class _Reader:
                 "equals": column.equals,
                 "plain": column.plain,
                 "labels": tuple(json.loads(column.labels or "[]")),
-                "element": column.element and tuple(json.loads(column.element)),
+                "element": column.element and json.loads(column.element),
             }
             kind_of = ServerType(column.type, column.equals, column.plain)
             table.append_column(sa.Column(column.name, kind_of, quote=True, info=info))

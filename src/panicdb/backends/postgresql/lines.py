@@ -26,7 +26,8 @@ def survey(
     for name, conversion in conversions.items():
         value = value_of(step, name)
         if name in required:
-            nulls = sa.select(sa.literal_column("1")).select_from(rows_of(step)).where(value.is_(None))
+            one: Expression = sa.literal_column("1")
+            nulls = sa.select(one).select_from(rows_of(step)).where(value.is_(None))
             unfit[name, NULLS] += sum(1 for _ in read_rows(session, dialect, nulls))
         if conversion.plain == "any":
             continue

@@ -146,8 +146,8 @@ class PostgreSQLSnapshot(Snapshot):
         info = entry.table.c[column].info
         element = None
         if info["element"] is not None:
-            spelled, base = info["element"]
-            element = types.column_type(spelled, base, "")
+            of = info["element"]
+            element = types.column_type(of["spelled"], of["base"], "", tuple(of["labels"]))
         return types.column_type(
             info["plain"] or info["type"], info["base"], info["category"], info["labels"], element
         )

@@ -1,7 +1,7 @@
 """Rows as lines of text, for a server, and from one: PostgreSQL's text format of COPY, which escapes what divides.
 
-First every value is looked at, in one pass: SQL alone tells what is plain (numbers, ASCII, blobs), and Python judges the
-rest. A column that holds nothing but plain values then needs no look at each of them when its rows are read
+First every value is looked at, in one pass: SQL alone tells what is plain (numbers, ASCII, blobs), and Python judges
+the rest. A column that holds nothing but plain values then needs no look at each of them when its rows are read
 (https://www.postgresql.org/docs/current/sql-copy.html, "Text Format").
 """
 
@@ -80,7 +80,8 @@ def _survey(
                 looks.append((name, False, sa.case((value.is_(None), 1))))
         for start in range(0, len(looks), COLUMNS_AT_ONCE):
             part = looks[start : start + COLUMNS_AT_ONCE]
-            statement = sa.select(*(sa.func.count(look) for *_, look in part)).select_from(rows_of(step))
+            counts: list[Expression] = [sa.func.count(look) for *_, look in part]
+            statement = sa.select(*counts).select_from(rows_of(step))
             for (name, judged, _), count in zip(part, _only_row(connection, raw, statement), strict=True):
                 if count and judged:
                     odd.add(name)
@@ -135,30 +136,27 @@ class _Tests:
     def is_odd(self, value: Expression, plain: str) -> Expression:
         """Say that a value, which may be NULL, is not of the plain ones."""
         kind, _, bound = plain.partition(" ")
-        match kind:
-            case "integer":
-                return sa.or_(_is_not(value, "integer"), *self._beyond(value, int(bound)))
-            case "boolean":
-                return sa.or_(_is_not(value, "integer"), sa.not_(value.between(_number(0), _number(1))))
-            case "number":
-                return sa.or_(
-                    _is_not(value, "integer", "real"),
-                    sa.not_(value.between(_FINITE[0], _FINITE[1])),
-                    sa.and_(_is(value, "integer"), sa.not_(value.between(_number(-EXACT), _number(EXACT)))),
-                )
-            case "blob":
-                return _is_not(value, "blob")
-            case "ascii":
-                return sa.and_(value.is_not(None), sa.not_(self._is_plain_text(value, bound)))
-            case "hex":
-                plain_hex = sa.and_(_is(value, "text"), _call(self._is_hex, self._taken(value)))
-                return sa.and_(value.is_not(None), sa.not_(plain_hex))
-        return value.is_not(None)
+        found: dict[str, Callable[[], Expression]] = {
+            "integer": lambda: sa.or_(_is_not(value, "integer"), *self._beyond(value, int(bound))),
+            "boolean": lambda: sa.or_(_is_not(value, "integer"), _not_between(value, 0, 1)),
+            "number": lambda: sa.or_(
+                _is_not(value, "integer", "real"),
+                sa.not_(value.between(_FINITE[0], _FINITE[1])),
+                sa.and_(_is(value, "integer"), _not_between(value, -EXACT, EXACT)),
+            ),
+            "blob": lambda: _is_not(value, "blob"),
+            "ascii": lambda: self._unless(value, self._is_plain_text(value, bound)),
+            "hex": lambda: self._unless(value, _is(value, "text"), _call(self._is_hex, self._taken(value))),
+        }
+        return found[kind]() if kind in found else value.is_not(None)
+
+    def _unless(self, value: Expression, *conditions: Expression) -> Expression:
+        return sa.and_(value.is_not(None), sa.not_(sa.and_(*conditions)))
 
     def _beyond(self, value: Expression, bits: int) -> Iterator[Expression]:
         if bits < 64:  # noqa: PLR2004 - SQLite's own integers
             end = 1 << (bits - 1)
-            yield sa.not_(value.between(_number(-end), _number(end - 1)))
+            yield _not_between(value, -end, end - 1)
 
     def _is_plain_text(self, value: Expression, bound: str) -> Expression:
         """SQLite counts characters up to a NUL, and all bytes."""
@@ -176,7 +174,9 @@ class _Tests:
 
 
 EXACT = 2**53
-_FINITE = tuple(sa.literal_column(text) for text in ("-1.7976931348623157e308", "1.7976931348623157e308"))
+_FINITE: tuple[Expression, ...] = tuple(
+    sa.literal_column(text) for text in ("-1.7976931348623157e308", "1.7976931348623157e308")
+)
 
 
 def _is_hex_text(text: str) -> bool:
@@ -185,6 +185,10 @@ def _is_hex_text(text: str) -> bool:
 
 def _is_hex_bytes(stored: bytes) -> bool:
     return _HEX_32.fullmatch(stored.decode("latin-1")) is not None
+
+
+def _not_between(value: Expression, low: int, high: int) -> Expression:
+    return sa.not_(value.between(_number(low), _number(high)))
 
 
 def _number(value: int) -> Expression:
@@ -244,7 +248,7 @@ def read_lines(
     Reads only.
     """
     with _functions(raw) as define:
-        fields = []
+        fields: list[Expression] = []
         for name in columns:
             easy = _EASY.get(conversions[name].plain.partition(" ")[0]) if name in plain else None
             value = value_of(step, name)
@@ -259,8 +263,8 @@ def read_lines(
 
 
 _NULL_IN_SQL = "'\\N'"
-_BEGIN_OF_BYTES = sa.literal_column("'\\\\x'")
-_BACKSLASH = tuple(sa.literal_column(text) for text in ("'\\'", "'\\\\'"))
+_BEGIN_OF_BYTES: Expression = sa.literal_column("'\\\\x'")
+_BACKSLASH: tuple[Expression, ...] = tuple(sa.literal_column(text) for text in ("'\\'", "'\\\\'"))
 
 
 def _speller(convert: Callable[[Any], str]) -> Callable[[Any], str]:

@@ -215,8 +215,11 @@ class SQLiteStaging(Staging):
     def _known(self, snapshot: Snapshot) -> loading.Source:
         """Read what belongs to the source once, while the snapshot lasts; of another engine's nothing is known here."""
         if self._source is None:
-            own = isinstance(snapshot, SQLiteSnapshot)
-            self._source = loading.read_source(snapshot) if own else loading.of_another_engine()
+            self._source = (
+                loading.read_source(snapshot)
+                if isinstance(snapshot, SQLiteSnapshot)
+                else loading.of_another_engine()
+            )
         return self._source
 
 
