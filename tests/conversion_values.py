@@ -392,9 +392,15 @@ def _float(server: ColumnType, text: str) -> str:
 
 
 def _single(number: float) -> str:
-    kept = struct.pack("<f", number)
     spelled = (f"{number:.{digits}g}" for digits in range(1, 10))
-    return next(each for each in spelled if struct.pack("<f", float(each)) == kept)
+    return next(each for each in spelled if _as_single(float(each)) == number)
+
+
+def _as_single(number: float) -> float:
+    try:
+        return struct.unpack("<f", struct.pack("<f", number))[0]
+    except OverflowError:
+        return float("inf")
 
 
 def _short(text: str) -> str:

@@ -7,21 +7,18 @@ spelling of it is the usual one.
 import re
 import struct
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 from panicdb.backends.base import Conversion, Raw, UnfitError
-from panicdb.conversion import common, json_texts, losses, refusals
+from panicdb.conversion import common, json_texts, leaving_sqlite_times, losses, refusals
 from panicdb.conversion.leaving_sqlite_lists import decide_array
 from panicdb.conversion.refusals import out_of_place
 from panicdb.values import ColumnType, TypeClass
 
 _SMALLEST = -(1 << 63)
 _SINGLE = struct.Struct("<f")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - SQLAlchemy's, which has no zone
-_MICROSECOND_DIGITS = 6
 
 _UUID = re.compile(
     r"[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -32,17 +29,6 @@ _USUAL_UUID = {
     "dashed": re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
 _UUID_BYTES = 16
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_USUAL_STAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
-_STAMP = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})"
-    r"(?:[ T]([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:(?<=:[0-9]{2}:[0-9]{2})\.([0-9]+))?"
-    r" ?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
-)
-_USUAL_TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
-_TIME = re.compile(r"([0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?:(?<=:[0-9]{2}:[0-9]{2})\.([0-9]+))?")
-
-Convert = Callable[[Any], str]
 
 
 def decide(source: ColumnType, target: ColumnType) -> Conversion | None:
@@ -292,141 +278,6 @@ def _loss_of_uuid(spelling: str, value: Raw) -> str | None:
     return None if spelling == "bytes" else losses.SPELLING
 
 
-# --- times ----------------------------------------------------------------------------------------
-
-
-def _decide_date(_source: ColumnType, _target: ColumnType) -> Conversion:
-    return Conversion("", _date, _nothing)
-
-
-def _date(value: Raw) -> str:
-    if type(value) is not str:
-        raise out_of_place(value, "dates")
-    if _DATE.fullmatch(value) is None:
-        raise UnfitError(refusals.NO_DATE)
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise UnfitError(refusals.NO_DATE) from None
-    return value
-
-
-def _decide_time(_source: ColumnType, target: ColumnType) -> Conversion:
-    return Conversion("", _rounded(_time, target), partial(_loss_of_spelling, _USUAL_TIME))
-
-
-def _time(value: Raw) -> str:
-    if type(value) is not str:
-        raise out_of_place(value, "times")
-    match = _TIME.fullmatch(value)
-    if match is None:
-        raise UnfitError(refusals.NO_TIME)
-    try:
-        found = time.fromisoformat(match[1])
-    except ValueError:
-        raise UnfitError(refusals.NO_TIME) from None
-    return found.replace(microsecond=_microseconds(match[2])).isoformat("microseconds")
-
-
-def _microseconds(fraction: str | None) -> int:
-    if fraction is None:
-        return 0
-    if fraction[_MICROSECOND_DIGITS:].strip("0"):
-        raise UnfitError(refusals.FINER)
-    return int(fraction[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0"))
-
-
-def _loss_of_spelling(usual: re.Pattern[str], value: Any) -> str | None:
-    return None if usual.fullmatch(value) else losses.SPELLING
-
-
-def _rounded(convert: Convert, target: ColumnType) -> Convert:
-    """Refuse what a precision below microseconds would round; `convert` ends with six digits."""
-    digits = target.scale
-    if digits is None or digits >= _MICROSECOND_DIGITS:
-        return convert
-    return partial(
-        _refuse_finer, convert, digits - _MICROSECOND_DIGITS, f"finer than {digits} digits of a second"
-    )
-
-
-def _refuse_finer(convert: Convert, dropped: int, finer: str, value: Raw) -> str:
-    text = convert(value)
-    fraction = text.partition(".")[2][:_MICROSECOND_DIGITS]
-    if fraction[dropped:].strip("0"):
-        raise UnfitError(finer)
-    return text
-
-
-def _decide_datetime(_source: ColumnType, target: ColumnType) -> Conversion:
-    if target.zoned:
-        return Conversion("", _rounded(_moment, target), _loss_of_moment)
-    return Conversion("", _rounded(_stamp, target), partial(_loss_of_spelling, _USUAL_STAMP))
-
-
-def _stamp(value: Raw) -> str:
-    found, offset = _read_stamp(value)
-    if offset is not None:
-        raise UnfitError(refusals.ZONED)
-    return found if isinstance(found, str) else found.isoformat(" ", "microseconds")
-
-
-def _moment(value: Raw) -> str:
-    found, offset = _read_stamp(value)
-    if isinstance(found, str):
-        return found + "+00"
-    try:
-        moment = found - (offset or timedelta())
-    except OverflowError:
-        raise UnfitError(refusals.YEARS) from None
-    return moment.isoformat(" ", "microseconds") + "+00"
-
-
-def _loss_of_moment(value: Any) -> str:
-    match = _STAMP.fullmatch(value)
-    return losses.ZONE if match and match[4] else losses.NAIVE_AS_UTC
-
-
-def _read_stamp(value: Raw) -> tuple[datetime | str, timedelta | None]:
-    """Return the text as it is, where it is spelled as usual, or what it says; and its offset from UTC."""
-    if type(value) is not str:
-        raise out_of_place(value, "times")
-    try:
-        if _USUAL_STAMP.fullmatch(value):
-            datetime.fromisoformat(value)
-            return value, None
-        return _unusual_stamp(value)
-    except UnfitError:
-        raise
-    except ValueError:
-        raise UnfitError(refusals.NO_TIMESTAMP) from None
-
-
-def _unusual_stamp(value: str) -> tuple[datetime, timedelta | None]:
-    match = _STAMP.fullmatch(value)
-    if match is None:
-        raise UnfitError(refusals.NO_TIMESTAMP)
-    day, clock, fraction, zone = match.groups()
-    micros = _microseconds(fraction)
-    found = datetime.fromisoformat(f"{day} {clock or '00:00'}").replace(microsecond=micros)
-    return found, None if zone is None else _offset(zone)
-
-
-def _offset(zone: str) -> timedelta:
-    known = datetime.fromisoformat("2000-01-01T00:00:00" + zone).utcoffset()
-    return known or timedelta()
-
-
-def _decide_interval(_source: ColumnType, target: ColumnType) -> Conversion:
-    return Conversion("", _rounded(_interval, target), partial(_loss_of_spelling, _USUAL_STAMP))
-
-
-def _interval(value: Raw) -> str:
-    """SQLAlchemy stores the moment that lies so long after 1970 began (or before)."""
-    span = datetime.fromisoformat(_stamp(value)) - _EPOCH
-    return f"{span.days} days {span.seconds}.{span.microseconds:06} seconds"
-
-
 # --- JSON -----------------------------------------------------------------------------------------
 
 
@@ -499,9 +350,9 @@ _MAKERS: Mapping[TypeClass, Callable[[ColumnType, ColumnType], Conversion]] = {
     TypeClass.BYTES: _decide_bytes,
     TypeClass.JSON: _decide_json,
     TypeClass.UUID: _decide_uuid,
-    TypeClass.DATE: _decide_date,
-    TypeClass.TIME: _decide_time,
-    TypeClass.DATETIME: _decide_datetime,
-    TypeClass.INTERVAL: _decide_interval,
+    TypeClass.DATE: leaving_sqlite_times.decide_date,
+    TypeClass.TIME: leaving_sqlite_times.decide_time,
+    TypeClass.DATETIME: leaving_sqlite_times.decide_datetime,
+    TypeClass.INTERVAL: leaving_sqlite_times.decide_interval,
     TypeClass.ENUM: _decide_enum,
 }
