@@ -47,9 +47,7 @@ class _Table:
 
     def forms(self, *, relaxed: bool) -> _Forms:
         """Return what makes values comparable: strictly, or but for what had to be lost."""
-        sqlite = tuple((each.relaxed_of_sqlite if relaxed else each.of_sqlite) for each in self.canonical)
-        server = tuple((each.relaxed_of_server if relaxed else each.of_server) for each in self.canonical)
-        return _Forms(sqlite, server) if self.engine == conversion.SQLITE else _Forms(server, sqlite)
+        return _Forms(*conversion.forms(self.engine, self.canonical, relaxed=relaxed))
 
 
 def compare(

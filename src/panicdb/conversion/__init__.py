@@ -1,7 +1,8 @@
 """Values between engines: which conversions there are, what they lose, and how to compare what was carried across."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from panicdb.backends.base import Conversion
 from panicdb.conversion import leaving_postgresql, leaving_sqlite
@@ -12,7 +13,9 @@ from panicdb.values import ColumnType
 SQLITE = "sqlite"
 """The engine whose values are Python's; the other one speaks text."""
 
-__all__ = ["SQLITE", "Canonical", "Conversion", "canonical_between", "convertible", "decide"]
+__all__ = ["Canonical", "Conversion", "canonical_between", "convertible", "decide", "forms"]
+
+Forms = tuple[Callable[[Any], Any], ...]
 
 
 def decide(engine: str, source: ColumnType, target: ColumnType) -> Conversion | None:
@@ -29,6 +32,16 @@ def convertible(engine: str) -> Callable[[ColumnType, ColumnType], bool]:
 
 def _has_a_way(engine: str, source: ColumnType, target: ColumnType) -> bool:
     return decide(engine, source, target) is not None
+
+
+def forms(engine: str, columns: Sequence[Canonical], *, relaxed: bool) -> tuple[Forms, Forms]:
+    """Return what brings values of the source, which is of this engine, and of the target into one form.
+
+    If that is `relaxed`, what has to be lost is lost on both sides.
+    """
+    sqlite = tuple(each.relaxed_of_sqlite if relaxed else each.of_sqlite for each in columns)
+    server = tuple(each.relaxed_of_server if relaxed else each.of_server for each in columns)
+    return (sqlite, server) if engine == SQLITE else (server, sqlite)
 
 
 def canonical_between(engine: str, source: ColumnType, target: ColumnType) -> Canonical:

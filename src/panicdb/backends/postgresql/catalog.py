@@ -36,9 +36,10 @@ WHERE c.relkind IN ('r', 'p', 'f') AND {OURS}
 ORDER BY c.oid
 """
 _COLUMNS = """
-WITH RECURSIVE base (oid, of) AS (
-    SELECT oid, oid FROM pg_catalog.pg_type WHERE typtype <> 'd'
-    UNION ALL SELECT t.oid, b.of FROM pg_catalog.pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd'
+WITH RECURSIVE base (oid, of, typmod) AS (
+    SELECT oid, oid, -1 FROM pg_catalog.pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, b.of, CASE WHEN b.oid = b.of THEN t.typtypmod ELSE b.typmod END
+    FROM pg_catalog.pg_type t JOIN base b ON t.typbasetype = b.oid WHERE t.typtype = 'd'
 )
 SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
        a.attnotnull, a.attgenerated <> '' AS generated,
@@ -60,6 +61,8 @@ SELECT a.attrelid, a.attnum, a.attname, pg_catalog.format_type(a.atttypid, a.att
            JOIN pg_catalog.pg_namespace q ON q.oid = p.oprnamespace
            WHERE y.opcdefault AND y.opcintype = coalesce(b.oid, t.oid) LIMIT 1) END AS equals,
        CASE WHEN b.oid IS NOT NULL THEN pg_catalog.format_type(b.oid, NULL) END AS plain,
+       CASE WHEN b.oid IS NOT NULL THEN (SELECT pg_catalog.format_type(b.oid, base.typmod) FROM base
+                                         WHERE base.oid = t.oid) END AS over,
        (SELECT pg_catalog.json_agg(g.enumlabel ORDER BY g.enumsortorder)::pg_catalog.text
         FROM pg_catalog.pg_enum g WHERE g.enumtypid = coalesce(b.oid, t.oid)) AS labels,
        CASE WHEN coalesce(b.typcategory, t.typcategory) = 'A' THEN (
@@ -171,6 +174,8 @@ class _Column:
     """The operator by which values of an extension's type are equal, since no search path leads to it."""
     plain: str | None
     """Of a domain, the type that it is over: what a NULL may be, whatever the domain demands."""
+    over: str | None
+    """Of a domain, that type with its bounds."""
     labels: str | None
     """Of an enum, in their order: a list, as JSON."""
     element: str | None
@@ -279,7 +284,7 @@ class _Reader:
                 "base": column.base,
                 "builtin": column.builtin,
                 "equals": column.equals,
-                "plain": column.plain,
+                "over": column.over,
                 "labels": tuple(json.loads(column.labels or "[]")),
                 "element": column.element and json.loads(column.element),
             }

@@ -152,12 +152,9 @@ class PostgreSQLStaging(Staging):
             self._source = (
                 _read_source(snapshot)
                 if isinstance(snapshot, PostgreSQLSnapshot)
-                else self._of_another_engine()
+                else _Source(Wanted((), (), (), ()), self._locale_here(), {}, ())
             )
         return self._source
-
-    def _of_another_engine(self) -> _Source:
-        return _Source(Wanted((), (), (), ()), self._locale_here(), {}, ())
 
     def _locale_here(self) -> Locale:
         """Read how the server's own databases sort text."""

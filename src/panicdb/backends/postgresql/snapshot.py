@@ -149,7 +149,7 @@ class PostgreSQLSnapshot(Snapshot):
             of = info["element"]
             element = types.column_type(of["spelled"], of["base"], "", tuple(of["labels"]))
         return types.column_type(
-            info["plain"] or info["type"], info["base"], info["category"], info["labels"], element
+            info["over"] or info["type"], info["base"], info["category"], info["labels"], element
         )
 
     def create_keys(self, name: str, entry: CatalogTable) -> sa.Table:
