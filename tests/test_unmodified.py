@@ -379,7 +379,7 @@ def campaign_on_servers(part, number, engine, folder, record):
     record("coverage", dict(seen))
     record("figures", f"{part}: {pairs_seen} pairs verified {times} times, no false alarm")
     assert pairs_seen >= number
-    assert seen["unmodified on servers: by the sealed receipt alone"] >= number / 25
+    assert seen["unmodified on servers: by the sealed receipt alone"] >= number // 25
 
 
 def verified_on_servers(pair, source, target, receipt):
