@@ -819,7 +819,7 @@ TOO_LATE = "makes it just now|exists and holds rows|appeared while|somebody hold
 
 
 @pytest.mark.fault(29)
-@pytest.mark.parametrize("rounds", [pytest.param(50, marks=pytest.mark.prove), 2])
+@pytest.mark.parametrize("rounds", [pytest.param(16, marks=pytest.mark.prove), 2])
 def test_of_two_runs_to_one_database_one_wins(scenes, tmp_path, rounds):
     """In twice as many rounds a new one, as a given one."""
     with Worker(tmp_path) as one, Worker(tmp_path) as other:

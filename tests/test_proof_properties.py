@@ -25,7 +25,7 @@ from strategies import Draft, cases, quote
 from strategies_postgresql import PostgreSQLDraft
 
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_PROOFS", "1000"))
-PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_PROOFS", "100"))
+PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_PROOFS", "40"))
 PARTS = 4
 MEMORY = Path("/dev/shm")
 
@@ -446,7 +446,7 @@ def test_random_exports_on_servers_verify_until_a_value_is_edited(engine, tmp_pa
 def test_random_exports_on_servers_verify_until_a_value_is_edited_in_a_long_campaign(
     engine, tmp_path, record_property
 ):
-    """100 exports, each edited."""
+    """40 exports, each edited."""
     number = engine.share(PROVE_SERVER_CASES)
     part = f"proofs on {engine.server.name}"
     campaign_on_servers(part, number, engine, tmp_path, record_property, edited=1)

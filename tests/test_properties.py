@@ -20,7 +20,7 @@ from strategies import cases, stored_rows
 from strategies_postgresql import PostgreSQLDraft
 
 PROVE_CASES = int(os.environ.get("PANICDB_PROVE_CASES", "10000"))
-PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_CASES", "300"))
+PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_CASES", "200"))
 PARTS, SERVER_PARTS = 10, 3
 """The long campaign runs in parts, so that two processes share it."""
 
@@ -35,8 +35,8 @@ def test_random_exports_equal_the_oracle(part, tmp_path, record_property):
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.fault(21, 36)
 def test_random_exports_equal_the_oracle_in_a_long_campaign(part, tmp_path, record_property):
-    """10,000 cases, with roots forwards or backwards, every fifth exported both ways."""
-    campaign(part, PROVE_CASES // PARTS, tmp_path, record_property, twice=5)
+    """10,000 cases, with roots forwards or backwards, every twentieth exported both ways."""
+    campaign(part, PROVE_CASES // PARTS, tmp_path, record_property, twice=20)
 
 
 def campaign(part, number, folder, record, *, twice):
@@ -109,7 +109,7 @@ def test_random_exports_between_servers_equal_the_oracle(engine, record_property
 @pytest.mark.parametrize("part", range(SERVER_PARTS))
 @pytest.mark.fault(21, 36)
 def test_random_exports_between_servers_equal_the_oracle_in_a_long_campaign(part, engine, record_property):
-    """300 cases, every tenth exported twice."""
+    """200 cases, every tenth exported twice."""
     number = engine.share(PROVE_SERVER_CASES // SERVER_PARTS)
     campaign_on_servers(f"{engine.server.name}, {part}", number, engine, record_property, twice=10)
 

@@ -56,10 +56,9 @@ def read_address(text: str) -> Address:
 
     Raises UsageError; no part of the address is in its message, for any of them may be a secret.
     """
-    try:
-        url = sa.make_url(_SCHEME.sub("postgresql", text.strip(), count=1))
-    except (sa.exc.ArgumentError, ValueError):
-        raise _unreadable() from None
+    url = _parsed(_SCHEME.sub("postgresql", text.strip(), count=1))
+    if url is None:  # raised here, so that no error that repeats the text is in the chain
+        raise _unreadable()
     said: dict[str, Any] = {
         "host": url.host,
         "port": url.port,
@@ -77,6 +76,15 @@ def read_address(text: str) -> Address:
     return Address(MappingProxyType(parameters))
 
 
+def _parsed(text: str) -> sa.URL | None:
+    """A `/` in a password that is not escaped ends the host: then an `@` is behind it, which a name would escape."""
+    path = text.partition("://")[2].partition("?")[0].partition("/")[2]
+    try:
+        return None if "@" in path else sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError):
+        return None
+
+
 def _name_of(url: sa.URL) -> str | None:
     """SQLAlchemy unquotes the name of a database since 2.1."""
     return unquote(url.database) if url.database and not _UNQUOTED else url.database
@@ -92,7 +100,8 @@ def _check_name(database: str) -> None:
 
 def _unreadable() -> UsageError:
     return UsageError(
-        "the address can't be read", hint="postgresql://HOST/DATABASE?user=USER&sslmode=require"
+        "the address can't be read",
+        hint="postgresql://HOST/DATABASE?user=USER&sslmode=require; / and @ within a part are written %2F and %40",
     )
 
 
