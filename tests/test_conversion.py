@@ -80,9 +80,9 @@ def is_plain(plain, value):
         if type(value) is int:
             return abs(value) <= 2**53
         return type(value) is float and value not in (float("inf"), float("-inf"))
-    if kind == "ascii":
-        is_ascii = type(value) is str and PRINTABLE.fullmatch(value) is not None
-        return is_ascii and (not bound or len(value) <= int(bound))
+    if kind == "printable":
+        is_printable = type(value) is str and value.isprintable()
+        return is_printable and (not bound or len(value) <= int(bound))
     if kind == "blob":
         return type(value) is bytes
     if kind == "hex":

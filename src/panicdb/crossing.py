@@ -51,7 +51,12 @@ def plan_passages(snapshot: Snapshot, draft: Snapshot, steps: Sequence[CopyStep]
             if each is None
         ]
         known = {name: each for name, each in found.items() if each is not None}
-        required = frozenset(name for name in known if there.table.c[name].info["never_null"])
+        required = frozenset(
+            name
+            for name in known
+            if there.table.c[name].info["never_null"]
+            and not (step.entry.table.c[name].info["never_null"] and name not in step.nulls)
+        )
         passages.append(Passage(step, tuple(known), known, required))
     if unknown:
         raise SourceError(

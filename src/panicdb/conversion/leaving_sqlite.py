@@ -200,11 +200,11 @@ def _loss_of_numeric(value: Raw) -> str | None:
 
 def _decide_text(_source: ColumnType, target: ColumnType) -> Conversion:
     if target.size is None:
-        return Conversion("ascii", _text, _nothing)
+        return Conversion("printable", _text, _nothing)
     convert = partial(_bounded_text, target.size, f"longer than {target.size} characters")
     if not target.exact:
         return Conversion("", convert, partial(_loss_of_padded, target.size))
-    return Conversion(f"ascii {target.size}", convert, _nothing)
+    return Conversion(f"printable {target.size}", convert, _nothing)
 
 
 def _text(value: Raw) -> str:

@@ -1,8 +1,8 @@
 """Rows as lines of text, for a server, and from one: PostgreSQL's text format of COPY, which escapes what divides.
 
-First every value is looked at, in one pass: SQL alone tells what is plain (numbers, ASCII, blobs), and Python judges
-the rest. A column that holds nothing but plain values then needs no look at each of them when its rows are read
-(https://www.postgresql.org/docs/current/sql-copy.html, "Text Format").
+First every value is looked at, in one pass: SQL alone tells what is plain (numbers, text without signs of control,
+blobs), and Python judges the rest. A column that holds nothing but plain values then needs no look at each of them when
+its rows are read (https://www.postgresql.org/docs/current/sql-copy.html, "Text Format").
 """
 
 import re
@@ -24,8 +24,8 @@ COLUMNS_AT_ONCE = 50
 """SQLite bounds the depth of an expression and the number of columns of a result."""
 NULL = "\\N"
 
-_DIVIDING = re.compile(r"[\n\r\t]")
-_ESCAPED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_DIVIDING = re.compile(r"[\\\n\r\t]")
+_ESCAPED = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _MEANING = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
@@ -129,7 +129,7 @@ class _Tests:
     """What SQL says of values that are not plain; a few small functions of ours are quicker than SQLite's own."""
 
     def __init__(self, define: Define, *, trusting: bool) -> None:
-        self._is_ascii = define(1, str.isascii if trusting else bytes.isascii)
+        self._is_printable = define(1, str.isprintable if trusting else _is_printable)
         self._is_hex = define(1, _is_hex_text if trusting else _is_hex_bytes)
         self._trusting = trusting
 
@@ -139,13 +139,13 @@ class _Tests:
         found: dict[str, Callable[[], Expression]] = {
             "integer": lambda: sa.or_(_is_not(value, "integer"), *self._beyond(value, int(bound))),
             "boolean": lambda: sa.or_(_is_not(value, "integer"), _not_between(value, 0, 1)),
-            "number": lambda: sa.or_(
-                _is_not(value, "integer", "real"),
-                sa.not_(value.between(_FINITE[0], _FINITE[1])),
-                sa.and_(_is(value, "integer"), _not_between(value, -EXACT, EXACT)),
+            "number": lambda: sa.case(
+                (_is(value, "real"), sa.not_(value.between(_FINITE[0], _FINITE[1]))),
+                (_is(value, "integer"), _not_between(value, -EXACT, EXACT)),
+                else_=value.is_not(None),
             ),
             "blob": lambda: _is_not(value, "blob"),
-            "ascii": lambda: self._unless(value, self._is_plain_text(value, bound)),
+            "printable": lambda: self._unless(value, *self._is_printable_text(value, bound)),
             "hex": lambda: self._unless(value, _is(value, "text"), _call(self._is_hex, self._taken(value))),
         }
         return found[kind]() if kind in found else value.is_not(None)
@@ -158,16 +158,11 @@ class _Tests:
             end = 1 << (bits - 1)
             yield _not_between(value, -end, end - 1)
 
-    def _is_plain_text(self, value: Expression, bound: str) -> Expression:
-        """SQLite counts characters up to a NUL, and all bytes."""
-        parts = [
-            _is(value, "text"),
-            _call(self._is_ascii, self._taken(value)),
-            sa.func.length(value) == sa.func.length(sa.cast(value, sa.BLOB)),
-        ]
+    def _is_printable_text(self, value: Expression, bound: str) -> Iterator[Expression]:
+        yield _is(value, "text")
+        yield _call(self._is_printable, self._taken(value))
         if bound:
-            parts.append(sa.func.length(value) <= _number(int(bound)))
-        return sa.and_(*parts)
+            yield sa.func.length(value) <= _number(int(bound))
 
     def _taken(self, value: Expression) -> Expression:
         return value if self._trusting else sa.cast(value, sa.BLOB)
@@ -177,6 +172,13 @@ EXACT = 2**53
 _FINITE: tuple[Expression, ...] = tuple(
     sa.literal_column(text) for text in ("-1.7976931348623157e308", "1.7976931348623157e308")
 )
+
+
+def _is_printable(stored: bytes) -> bool:
+    try:
+        return stored.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_hex_text(text: str) -> bool:
@@ -250,28 +252,24 @@ def read_lines(
     with _functions(raw) as define:
         fields: list[Expression] = []
         for name in columns:
-            easy = _EASY.get(conversions[name].plain.partition(" ")[0]) if name in plain else None
             value = value_of(step, name)
+            easy = _EASY.get(conversions[name].plain.partition(" ")[0]) if name in plain else None
             if easy is None:
-                spelled = _call(define(1, _speller(conversions[name].convert)), value)
-                fields.append(sa.case((value.is_(None), sa.literal_column(_NULL_IN_SQL)), else_=spelled))
+                spell = define(1, conversions[name].convert)
+                fields.append(sa.case((value.is_(None), _NULL), else_=_call(spell, value)))
+            elif name in step.nulls or not step.entry.table.c[name].info["never_null"]:
+                fields.append(sa.func.coalesce(easy(value), _NULL))
             else:
-                fields.append(sa.func.coalesce(easy(value), sa.literal_column(_NULL_IN_SQL)))
+                fields.append(easy(value))
         labelled = [field.label(f"c{number}") for number, field in enumerate(fields)]
         statement = sa.select(*labelled).select_from(rows_of(step))
         yield from _blocks(_rows(connection, raw, statement), len(columns))
 
 
-_NULL_IN_SQL = "'\\N'"
-_BEGIN_OF_BYTES: Expression = sa.literal_column("'\\\\x'")
-_BACKSLASH: tuple[Expression, ...] = tuple(sa.literal_column(text) for text in ("'\\'", "'\\\\'"))
-
-
-def _speller(convert: Callable[[Any], str]) -> Callable[[Any], str]:
-    def spell(value: Any) -> str:
-        return convert(value).replace("\\", "\\\\")
-
-    return spell
+# What no value holds stands for what is spelled with a backslash, until it is known whether values hold those.
+_NULL: Expression = sa.literal_column("char(0)")
+_BEGIN_OF_BYTES: Expression = sa.literal_column("char(0) || 'x'")
+_MARKS = (("\0x", "\\\\x"), ("\0", NULL))
 
 
 def _same(value: Expression) -> Expression:
@@ -283,25 +281,29 @@ _EASY: Mapping[str, Callable[[Expression], Expression]] = {
     "boolean": _same,
     "number": _same,  # Python's text of a float is the shortest that is that float; SQLite's may be another float's
     "hex": _same,
-    "ascii": lambda value: sa.func.replace(value, *_BACKSLASH),
+    "printable": _same,
     "blob": lambda value: sa.case((value.is_not(None), _BEGIN_OF_BYTES.op("||")(sa.func.hex(value)))),
 }
-"""How what is plain becomes text, but for the signs that divide fields and lines."""
+"""How what is plain becomes text, but for what COPY escapes."""
 
 
 def _blocks(rows: Iterator[tuple[Any, ...]], width: int) -> Iterator[bytes]:
-    """Most rows hold nothing that divides lines and fields: whether one does is seen by their number in the block."""
+    """Most rows hold nothing that is to be escaped: whether one does is seen in the block that they make."""
     spell = "\t".join(["%s"] * width).__mod__
     at_once = 16
     while chunk := list(islice(rows, at_once)):
         block = "\n".join([*map(spell, chunk), ""])
-        if block.count("\t") != (width - 1) * len(chunk) or block.count("\n") != len(chunk) or "\r" in block:
-            block = "\n".join([*(spell(tuple(map(_divided, row))) for row in chunk), ""])
+        tabs, ends = block.count("\t"), block.count("\n")
+        if "\\" in block or "\r" in block or tabs != (width - 1) * len(chunk) or ends != len(chunk):
+            block = "\n".join([*(spell(tuple(map(_escaped, row))) for row in chunk), ""])
+        if "\0" in block:
+            for mark, meaning in _MARKS:
+                block = block.replace(mark, meaning)
         yield block.encode()
         at_once = max(1, min(MOST_ROWS, BLOCK * len(chunk) // len(block)))
 
 
-def _divided(value: Any) -> Any:
+def _escaped(value: Any) -> Any:
     return _DIVIDING.sub(lambda match: _ESCAPED[match[0]], value) if isinstance(value, str) else value
 
 
