@@ -64,10 +64,13 @@ def write_history(folder: Path, tables: Iterable[Made]) -> Path:
     """Write the application that makes these tables; return its alembic.ini."""
     tables = list(tables)
     enum = [CREATE_MOOD] if any(MOOD in types[1] for table in tables for types in table.columns) else []
-    made = {
-        "sqlite": [table.definition(0) for table in tables],
-        "postgresql": [*enum, *(table.definition(1) for table in tables)],
-    }
+    on_sqlite = [table.definition(0) for table in tables]
+    return write_statements(folder, on_sqlite, [*enum, *(table.definition(1) for table in tables)])
+
+
+def write_statements(folder: Path, on_sqlite: Sequence[str], on_server: Sequence[str]) -> Path:
+    """Write the application whose one revision runs these statements; return its alembic.ini."""
+    made = {"sqlite": on_sqlite, "postgresql": on_server}
     files = {
         "alembic.ini": INI,
         "migrations/versions/first.py": HISTORY,
@@ -123,17 +126,9 @@ def read_sqlite(path: Path | str, table: Made) -> list[tuple[Any, ...]]:
 
 def read_server(server: Server, name: str, table: Made) -> list[tuple[str | None, ...]]:
     """Return the values of a table as the server spells them under the settings that panicdb uses, in order."""
-    columns = ", ".join(f"CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END" for column in table.names)
+    columns = ", ".join(
+        f"CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END" for column in table.names
+    )
     settings = "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=1"
     with closing(server.connect(name, options=settings)) as connection:
         return connection.execute(f"SELECT {columns} FROM {table.name} ORDER BY id").fetchall()
-
-
-__all__ = [
-    "Made",
-    "make_server",
-    "make_sqlite",
-    "read_server",
-    "read_sqlite",
-    "write_history",
-]

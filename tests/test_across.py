@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 import panicdb
+from crossings import REVISION, VERSION, write_statements
 from panicdb import commands
 from panicdb.errors import HistoryError, SourceError, TargetError, UsageError
 from panicdb.experiments import fill
@@ -72,7 +73,10 @@ def test_the_application_goes_on_writing(lab, postgres, make_pg):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("UPDATE invocation SET output_text = 'a' || char(0) || 'b'", "invocation.output_text: 24 rows: holds NUL"),
+        (
+            "UPDATE invocation SET output_text = 'a' || char(0) || 'b'",
+            "invocation.output_text: 24 rows: holds NUL",
+        ),
         ("UPDATE invocation SET output_text = CAST(x'ff' AS TEXT)", "not valid UTF-8"),
         ("UPDATE run SET seed = 5000000000", "run.seed: 4 rows: out of range"),
         ("UPDATE run SET seed = 'many'", "run.seed: 4 rows: text"),
@@ -126,3 +130,25 @@ def test_the_plan_tells_what_would_be_lost_and_writes_nothing(lab, postgres, mak
     assert plan.method == "stream"
     assert plan.losses == {}
     assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^lab'") == [(0,)]
+
+
+NOCASE = [
+    "CREATE TABLE parent (name VARCHAR(20) COLLATE NOCASE PRIMARY KEY)",
+    "CREATE TABLE child (id INTEGER PRIMARY KEY, name VARCHAR(20) REFERENCES parent)",
+]
+
+
+def test_references_that_hold_by_a_collation_alone_are_refused(postgres, make_pg, tmp_path):
+    ini = write_statements(tmp_path / "app", NOCASE, [each.replace("COLLATE NOCASE", "") for each in NOCASE])
+    source = tmp_path / "source.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(
+            ";".join([VERSION, f"INSERT INTO alembic_version VALUES ('{REVISION}')", *NOCASE])
+        )
+        connection.executescript(
+            "INSERT INTO parent (name) VALUES ('a'), ('b'); INSERT INTO child (name) VALUES ('A'), ('b')"
+        )
+    with pytest.raises(SourceError, match=r"child.name->parent.name: 1 rows") as refused:
+        panicdb.clone(str(source), postgres.url("there"), config=[str(ini)])
+    assert "would lead nowhere in the target" in refused.value.message
+    assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^there'") == [(0,)]

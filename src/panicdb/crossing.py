@@ -4,14 +4,16 @@ Everything is found out before a row travels: a column without a known conversio
 are refusals, and what arrives with a loss is counted, by the name of the loss.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import sqlalchemy as sa
+
 from panicdb import conversion
-from panicdb.backends.base import Arrival, Conversion, CopyStep, Snapshot, Staging
+from panicdb.backends.base import Arrival, Conversion, CopyStep, Snapshot, Staging, rows_of, value_of
 from panicdb.errors import SourceError
 from panicdb.planner import Plan
-from panicdb.values import CatalogTable, Monitor, Progress, dotted
+from panicdb.values import CatalogTable, Link, Monitor, Progress, dotted
 
 LISTED = 40
 METHOD = "stream"
@@ -107,6 +109,52 @@ def survey(snapshot: Snapshot, passages: Sequence[Passage], monitor: Monitor) ->
             hint="mend them in the application, or leave the rows out (--where, --exclude)",
         )
     return Surveyed(tuple(seen), losses)
+
+
+def require_links(snapshot: Snapshot, steps: Sequence[CopyStep], links: Iterable[Link]) -> None:
+    """Refuse references that only hold as the source compares: by a collation, or after a conversion. Reads only.
+
+    Raises SourceError, by link and number of rows.
+    """
+    by_table = {step.entry.name: step for step in steps}
+    found = []
+    for link in links:
+        step = by_table.get(link.child)
+        count = (
+            0
+            if step is None or link.parent not in snapshot.catalog.tables
+            else _count_loose(snapshot, step, link)
+        )
+        if count:
+            found.append(f"{link}: {count:,} rows")
+    if found:
+        raise SourceError(
+            f"{snapshot.place.shown}: these references hold by a collation or a conversion of the source's engine, "
+            "and would lead nowhere in the target:\n  " + "\n  ".join(_first(found)),
+            hint="spell both sides alike in the application's own database first",
+        )
+
+
+def _count_loose(snapshot: Snapshot, step: CopyStep, link: Link) -> int:
+    parent = snapshot.catalog.tables[link.parent].table.alias("p")
+    pairs = [
+        (parent.c[its], step.source.c[name])
+        for its, name in zip(link.parent_columns, link.child_columns, strict=True)
+    ]
+    exact = [snapshot.match_exactly(*pair) for pair in pairs]
+    if all(each is None for each in exact):
+        return 0
+    usual = [snapshot.match(*pair) for pair in pairs]
+    strict = [one if one is not None else other for one, other in zip(exact, usual, strict=True)]
+    one: sa.ColumnElement[int] = sa.literal_column("1")
+    there = sa.select(one).select_from(parent)
+    held = [value_of(step, name).is_not(None) for name in link.child_columns]
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(rows_of(step))
+        .where(*held, sa.exists(there.where(*usual)), ~sa.exists(there.where(*strict)))
+    )
+    return int(snapshot.connection.scalar(statement) or 0)
 
 
 def with_losses(plan: Plan, losses: Mapping[str, Mapping[str, int]]) -> Plan:

@@ -293,6 +293,7 @@ def plan_crossing(
     steps = transfer.copy_steps(decided, closure, snapshot)
     with staging.open() as draft:
         passages = crossing.plan_passages(snapshot, draft, steps)
+    crossing.require_links(snapshot, steps, snapshot.catalog.links)
     surveyed = crossing.survey(snapshot, passages, monitor)
     return crossing.with_losses(decided, surveyed.losses), surveyed.passages
 

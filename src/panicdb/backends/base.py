@@ -109,6 +109,12 @@ class Snapshot(ABC):
         """Compare a parent's key column with a child's column exactly as the engine's foreign keys do."""
 
     @abstractmethod
+    def match_exactly(
+        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
+    ) -> sa.ColumnElement[bool] | None:
+        """Compare them as an engine does that knows no collation and converts nothing; None if `match` does so."""
+
+    @abstractmethod
     def can_look_up(
         self,
         table: CatalogTable,

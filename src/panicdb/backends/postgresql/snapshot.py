@@ -130,6 +130,19 @@ class PostgreSQLSnapshot(Snapshot):
             child = sa.cast(child, ServerType(f"pg_catalog.{PADDED}"))  # else both were compared as text
         return parent == child
 
+    def match_exactly(
+        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
+    ) -> sa.ColumnElement[bool] | None:
+        """See `Snapshot`: text under another collation than the usual ones, and types of extensions, byte by byte."""
+        plain = (None, 'pg_catalog."default"', "pg_catalog.default", 'pg_catalog."C"', 'pg_catalog."POSIX"')
+        infos = [_info(each) for each in (parent, child)]
+        if all(
+            each["collation"] in plain and each["equals"] is None and each["base"] != PADDED for each in infos
+        ):
+            return None
+        one, other = (Collated(sa.cast(each, sa.Text), 'pg_catalog."C"') for each in (parent, child))
+        return one == other
+
     def can_look_up(
         self,
         table: CatalogTable,

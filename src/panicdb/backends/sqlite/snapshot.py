@@ -113,6 +113,17 @@ class SQLiteSnapshot(Snapshot):
         alike = _affinity_class(parent) == _affinity_class(child) and _collation(parent) == _collation(child)
         return parent == (child if alike else self.exact(child))
 
+    def match_exactly(
+        self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
+    ) -> sa.ColumnElement[bool] | None:
+        """See `Snapshot`: numbers are equal whatever they are stored as, all else by type and by every byte."""
+        if _collation(parent) == "BINARY" and _affinity_class(parent) == _affinity_class(child):
+            return None
+        kinds = [sa.func.typeof(each) for each in (parent, child)]
+        numbers = [kind.in_(["integer", "real"]) for kind in kinds]
+        same_kind = sa.or_(kinds[0] == kinds[1], sa.and_(*numbers))
+        return sa.and_(same_kind, sa.collate(self.exact(parent), "BINARY") == self.exact(child))
+
     def can_look_up(
         self,
         table: CatalogTable,
