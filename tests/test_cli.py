@@ -110,6 +110,7 @@ def test_the_commands_have_the_options_of_the_design():
         "--receipt",
         "--skip",
         "--contains",
+        "--strict",
         "--show-values",
     }
     assert options("list") == output | {"--root", "--limit"}
@@ -164,6 +165,7 @@ RECEIPT = {
     "tables",
     "empty",
     "violations_kept",
+    "losses",
     "checks",
     "merged",
     "before",
@@ -186,6 +188,7 @@ PLAN = {
     "empty",
     "policies",
     "violations_kept",
+    "losses",
     "notes",
     "present",
 }
@@ -259,6 +262,7 @@ def test_json_of_verify_is_its_report(cli, zoo):
         "compared",
         "normalised",
         "not_compared",
+        "losses",
         "since",
     }
     assert (found["verdict"], found["since"]) == ("EXACT", None)

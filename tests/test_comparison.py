@@ -22,10 +22,10 @@ from panicdb.commands import selection_from
 from panicdb.revisions import Route
 from panicdb.runs import Run
 from panicdb.values import Monitor
-from seeds import part_of_campaign
+from seeds import campaign_of, part_of_campaign
 from strategies import Dice, RawText, quote
 
-PROVE_CASES = int(os.environ.get("PANICDB_PROVE_TABLES", "5000"))
+PROVE_CASES = campaign_of(5_000)
 PARTS = 2
 MEMORY = Path("/dev/shm")
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import chdir, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from panicdb.experiments import fill
 from panicdb.histories import bundled_history
 from panicdb.replays import replay
 from panicdb.values import Monitor
+from seeds import FRACTION, some_of
 
 SCHEMA = """
 CREATE TABLE owner (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -246,6 +248,7 @@ def test_every_step(subjects, tmp_path, figures, name, fault):
     """A run that clears up after a killed one is disturbed too: `before` fsync the first leaves a draft, before replace
     a finished target without its receipt.
     """
+    fault = replace(fault, every=fault.every * FRACTION)
     (outcomes,) = campaign(subjects[name], tmp_path, fault)
     figures(subjects[name], fault, check(outcomes))
 
@@ -303,6 +306,7 @@ def calls(call, *failures, numbers=ALL):
 @pytest.mark.fault(4, 6, 32)
 def test_every_system_call(subjects, tmp_path, figures, name, faults):
     """In the child, which migrates, the same call of its own fails."""
+    faults = [replace(fault, numbers=some_of(fault.numbers)) for fault in faults]
     for fault, outcomes in zip(faults, campaign(subjects[name], tmp_path, *faults), strict=True):
         figures(subjects[name], fault, check(outcomes))
 

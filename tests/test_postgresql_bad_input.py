@@ -226,10 +226,19 @@ def test_an_option_that_libpq_does_not_take(scene, query):
     scene.refuses(USAGE, f"an option of the address {MISSPELT[query]}", target=scene.url("goal", query=query))
 
 
-def test_one_engine_at_a_time(scene, make_db):
+WITHIN_ONE_ENGINE = {
+    "--merge": "rows are not merged from",
+    "--spool": "there is no spooling from",
+    "--schema=copy": "definitions can't be copied from",
+}
+
+
+@pytest.mark.parametrize("option", WITHIN_ONE_ENGINE)
+def test_what_stays_within_one_engine(scene, make_db, option):
     file = make_db("CREATE TABLE person (id TEXT PRIMARY KEY); INSERT INTO person VALUES ('anna-1')")
     for source, target in ((file, scene.target), (scene.source, file.with_name("new.db"))):
-        scene.refuses(USAGE, "sqlite", "postgresql", "same engine", source=source, target=target)
+        more = (*ANNA, option)
+        scene.refuses(USAGE, WITHIN_ONE_ENGINE[option], source=source, target=target, more=more)
     assert sorted(path.name for path in file.parent.iterdir()) == ["source.db"]
 
 

@@ -19,13 +19,18 @@ from psycopg import sql
 import panicdb
 from oracle import RefusedError, solve
 from panicdb.errors import ConflictError
+<<<<<<< HEAD
 from panicdb.reports import ALL_CHECKS, Status, Verdict
 from seeds import SEED, part_of_campaign
+=======
+from panicdb.verification import ALL_CHECKS, Status, Verdict
+from seeds import SEED, campaign_of, part_of_campaign
+>>>>>>> main
 from strategies import Draft, cases, quote
 from strategies_postgresql import PostgreSQLDraft
 
-PROVE_CASES = int(os.environ.get("PANICDB_PROVE_PROOFS", "1000"))
-PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_PROOFS", "40"))
+PROVE_CASES = campaign_of(1_000)
+PROVE_SERVER_CASES = campaign_of(40)
 PARTS = 4
 MEMORY = Path("/dev/shm")
 

@@ -15,12 +15,12 @@ import strategies_postgresql
 from oracle import RefusedError as OracleRefusedError
 from oracle import references, solve
 from panicdb.errors import RefusedError
-from seeds import part_of_campaign
+from seeds import campaign_of, part_of_campaign
 from strategies import cases, stored_rows
 from strategies_postgresql import PostgreSQLDraft
 
-PROVE_CASES = int(os.environ.get("PANICDB_PROVE_CASES", "10000"))
-PROVE_SERVER_CASES = int(os.environ.get("PANICDB_PROVE_SERVER_CASES", "200"))
+PROVE_CASES = campaign_of(10_000)
+PROVE_SERVER_CASES = campaign_of(200)
 PARTS, SERVER_PARTS = 10, 3
 """The long campaign runs in parts, so that two processes share it."""
 

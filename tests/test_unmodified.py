@@ -18,13 +18,18 @@ from hypothesis import strategies as st
 
 import panicdb
 from oracle import RefusedError, solve
+<<<<<<< HEAD
 from panicdb.reports import ALL_CHECKS, Status, Verdict
 from seeds import part_of_campaign
+=======
+from panicdb.verification import ALL_CHECKS, Status, Verdict
+from seeds import campaign_of, part_of_campaign
+>>>>>>> main
 from strategies import Case, cases, quote
 from strategies_postgresql import PostgreSQLDraft, relation
 
-PROVE_PAIRS = int(os.environ.get("PANICDB_PROVE_PAIRS", "1000"))
-PROVE_SERVER_PAIRS = int(os.environ.get("PANICDB_PROVE_SERVER_PAIRS", "150"))
+PROVE_PAIRS = campaign_of(1_000)
+PROVE_SERVER_PAIRS = campaign_of(150)
 PARTS, SERVER_PARTS = 2, 5
 MEMORY = Path("/dev/shm")
 

@@ -1088,6 +1088,7 @@ def test_a_report_tells_everything_it_is_about(make_db, tmp_path, monkeypatch, c
         "compared",
         "normalised",
         "not_compared",
+        "losses",
         "since",
     ]
     assert (told["reference"], told["target"], told["verdict"], told["ok"]) == (
