@@ -19,13 +19,8 @@ from psycopg import sql
 import panicdb
 from oracle import RefusedError, solve
 from panicdb.errors import ConflictError
-<<<<<<< HEAD
 from panicdb.reports import ALL_CHECKS, Status, Verdict
-from seeds import SEED, part_of_campaign
-=======
-from panicdb.verification import ALL_CHECKS, Status, Verdict
 from seeds import SEED, campaign_of, part_of_campaign
->>>>>>> main
 from strategies import Draft, cases, quote
 from strategies_postgresql import PostgreSQLDraft
 

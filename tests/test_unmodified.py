@@ -18,13 +18,8 @@ from hypothesis import strategies as st
 
 import panicdb
 from oracle import RefusedError, solve
-<<<<<<< HEAD
 from panicdb.reports import ALL_CHECKS, Status, Verdict
-from seeds import part_of_campaign
-=======
-from panicdb.verification import ALL_CHECKS, Status, Verdict
 from seeds import campaign_of, part_of_campaign
->>>>>>> main
 from strategies import Case, cases, quote
 from strategies_postgresql import PostgreSQLDraft, relation
 
