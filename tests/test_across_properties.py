@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import random
 import shutil
 import struct
@@ -19,9 +18,9 @@ import panicdb
 from conversion_values import LABELS
 from crossings import Made, make_server, make_sqlite, read_server, read_sqlite, write_history
 from panicdb.reports import Verdict
-from seeds import part_of_campaign
+from seeds import campaign_of, part_of_campaign
 
-PROVE_TABLES = int(os.environ.get("PANICDB_PROVE_CROSSING_TABLES", "5000"))
+PROVE_TABLES = campaign_of(5_000)
 AT_ONCE = 50
 """Tables of one database: migrations and comparisons cost the same for one."""
 PARTS = 4
