@@ -13,7 +13,7 @@ from panicdb import conversion
 from panicdb.backends.base import Arrival, Conversion, CopyStep, Snapshot, Staging, rows_of, value_of
 from panicdb.errors import SourceError
 from panicdb.planner import Plan
-from panicdb.values import CatalogTable, Link, Monitor, Progress, dotted
+from panicdb.values import Catalog, CatalogTable, Kind, Link, Monitor, Progress, dotted
 
 LISTED = 40
 METHOD = "stream"
@@ -157,9 +157,14 @@ def _count_loose(snapshot: Snapshot, step: CopyStep, link: Link) -> int:
     return int(snapshot.connection.scalar(statement) or 0)
 
 
-def with_losses(plan: Plan, losses: Mapping[str, Mapping[str, int]]) -> Plan:
-    """Write into a plan how its rows travel, and what of them will not arrive as it is."""
-    return replace(plan, method=METHOD, losses=losses)
+def with_losses(plan: Plan, catalog: Catalog, losses: Mapping[str, Mapping[str, int]]) -> Plan:
+    """Write into a plan how its rows travel, what of them will not arrive as it is, and what stays behind."""
+    left = tuple(
+        f"the virtual table {entry.name} stays behind: only its own engine can keep it"
+        for entry in catalog.tables.values()
+        if entry.kind is Kind.VIRTUAL
+    )
+    return replace(plan, method=METHOD, losses=losses, notes=(*plan.notes, *left))
 
 
 def carry(

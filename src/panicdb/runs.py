@@ -295,7 +295,7 @@ def plan_crossing(
         passages = crossing.plan_passages(snapshot, draft, steps)
     crossing.require_links(snapshot, steps, snapshot.catalog.links)
     surveyed = crossing.survey(snapshot, passages, monitor)
-    return crossing.with_losses(decided, surveyed.losses), surveyed.passages
+    return crossing.with_losses(decided, snapshot.catalog, surveyed.losses), surveyed.passages
 
 
 def _require_untouched(session: Session) -> None:
