@@ -164,6 +164,7 @@ RECEIPT = {
     "tables",
     "empty",
     "violations_kept",
+    "left_behind",
     "checks",
     "merged",
     "before",
@@ -186,6 +187,7 @@ PLAN = {
     "empty",
     "policies",
     "violations_kept",
+    "left_behind",
     "notes",
     "present",
 }

@@ -43,6 +43,8 @@ class Receipt:
     tables: tuple[Mapping[str, Any], ...]
     empty: Mapping[str, int]
     kept: Mapping[str, int]
+    left_behind: tuple[str, ...]
+    """Rows of the source that no target gets, in words."""
     checks: tuple[str, ...]
     place: str
     """Where the target is, as it was named. Not in the file, which may travel with the target."""
@@ -80,6 +82,7 @@ class Receipt:
             "tables": as_json(self.tables),
             "empty": as_json(self.empty),
             "violations_kept": as_json(self.kept),
+            "left_behind": list(self.left_behind),
             "checks": list(self.checks),
             "merged": as_json(self.merged),
             "before": as_json(self.before),
@@ -119,6 +122,7 @@ def write_receipt(
         ),
         empty=plan.empty,
         kept=plan.kept,
+        left_behind=plan.left_behind,
         checks=checks,
         place=place,
         sealed=sealed,
