@@ -126,10 +126,10 @@ def require_found(report, mutant):
 
 
 def on_servers():
-    """For `make test` every third kind, and one in eight of what is done to schemas, which has tests of its own."""
+    """For `make test` every fourth kind, and one in eight of what is done to schemas, which has tests of its own."""
     kinds = mutants_postgresql
     others = [mutant for mutant in kinds.MUTANTS if mutant not in kinds.SCHEMA]
-    sample = [*others[::3], *kinds.SCHEMA[::8]]
+    sample = [*others[::4], *kinds.SCHEMA[::8]]
     return [
         pytest.param(mutant, id=str(mutant), marks=[pytest.mark.prove] * (mutant not in sample))
         for mutant in kinds.MUTANTS

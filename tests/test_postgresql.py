@@ -28,6 +28,8 @@ from panicdb.errors import (
     TransferError,
     UsageError,
 )
+from panicdb.receipt import write_receipt
+from panicdb.render import receipt_text
 from panicdb.reports import Verdict
 from panicdb.values import Monitor, Progress
 from servers import Server
@@ -239,8 +241,10 @@ UPDATE pg_extension SET extcondition = '{WHERE NOT ours,WHERE NOT ours}',
 
 
 def test_rows_of_users_in_a_table_of_an_extension_are_named_and_left(make_pg):
-    notes = commands.plan_clone(make_pg(OF_AN_EXTENSION)).notes
-    assert notes == ("rows of users in 100% systems, a table of the extension plpgsql, are left to that",)
+    decided = commands.plan_clone(make_pg(OF_AN_EXTENSION))
+    said = ("rows of users in 100% systems, a table of the extension plpgsql, are left to that",)
+    assert decided.left_behind == said
+    assert write_receipt(decided, "there", {}, ()).left_behind == said
 
 
 def test_the_name_that_sessions_have_in_a_given_database_outlives_a_run(postgres, shop, make_pg):
@@ -648,6 +652,8 @@ def test_passwords_of_user_mappings_are_not_handed_on(postgres, make_pg):
     )
     receipt = commands.clone(source, postgres.url("target"))
     assert "far" not in {table["name"] for table in receipt.tables}
+    assert receipt.left_behind == ("rows of the foreign table far lie elsewhere, and are left there",)
+    assert f"left behind: {receipt.left_behind[0]}\n" in receipt_text(receipt)
     assert postgres.execute("SELECT count(*) FROM pg_user_mappings", "target") == [(0,)]
     assert postgres.execute("SELECT relkind::text FROM pg_class WHERE relname = 'far'", "target") == [("f",)]
 

@@ -322,7 +322,7 @@ def campaign(part, number, folder, record, *, edited):
         assert seen[f"edited: {way}"] >= (seen[f"clean: {way}"] if edited == 1 else 1)
     if edited == 1:
         assert seen["edited: by the sealed receipt alone"] >= number / 20
-        assert seen["merged"] >= number / 100
+        assert seen["merged"] >= number // 100
 
 
 def test_random_exports_verify_until_a_value_is_edited(tmp_path, record_property):

@@ -87,6 +87,7 @@ def test_a_receipt_says_what_was_done(exported):
         ],
         "empty": {"model": 1},
         "violations_kept": {},
+        "left_behind": [],
         "losses": {},
         "checks": ["revision", "schema", "rows", "foreign keys", "sequences"],
         "merged": [],

@@ -488,6 +488,12 @@ def test_values_are_shown_only_where_they_were_asked_for(lab, cli):
 # Verdicts and exit codes
 
 
+def test_a_condition_that_meets_damage_is_not_called_wrong(unreadable, cli):
+    result = cli("export", "lab.db", "new.db", "--root", "visitor", "--where", "name LIKE '%t'")
+    assert (result.exit_code, "--where" in result.stderr) == (3, False), result.stderr
+    assert "lab.db: the database is damaged or truncated" in result.stderr
+
+
 @pytest.fixture
 def unreadable(lab):
     """A clone, and a source that lost its way through one large value: rows are counted, but can't be read."""

@@ -160,11 +160,11 @@ def _count_loose(snapshot: Snapshot, step: CopyStep, link: Link) -> int:
 def with_losses(plan: Plan, catalog: Catalog, losses: Mapping[str, Mapping[str, int]]) -> Plan:
     """Write into a plan how its rows travel, what of them will not arrive as it is, and what stays behind."""
     left = tuple(
-        f"the virtual table {entry.name} stays behind: only its own engine can keep it"
+        f"the virtual table {entry.name}, which only its own engine can keep"
         for entry in catalog.tables.values()
         if entry.kind is Kind.VIRTUAL
     )
-    return replace(plan, method=METHOD, losses=losses, notes=(*plan.notes, *left))
+    return replace(plan, method=METHOD, losses=losses, left_behind=(*plan.left_behind, *left))
 
 
 def carry(

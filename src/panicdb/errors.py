@@ -67,7 +67,7 @@ class PanicDBError(Exception):
     said: str | None = None
     """What the engine itself said, if it said no value of a row."""
     from_outside: bool = False
-    """It came from outside, a limit or somebody, whatever the engine was asked."""
+    """It came from outside, whatever the engine was asked: a limit, damage, or somebody."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = redacted(message)
@@ -101,6 +101,8 @@ class SourceError(RefusedError):
 
 class DamagedError(SourceError):
     """A database is damaged or truncated, or not a database at all. `place` is the one, as it is shown."""
+
+    from_outside = True
 
     def __init__(self, message: str, *, hint: str | None = None, place: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -63,6 +63,8 @@ class Plan:
     """Links with another policy than `follow`."""
     kept: Mapping[str, int]
     """Rows by the link that dangles in the source and is kept so."""
+    left_behind: tuple[str, ...]
+    """Rows of the source that no target gets, in words."""
     notes: tuple[str, ...]
     losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Between engines: what will not arrive as it is, as rows by column and class of loss."""
@@ -101,6 +103,7 @@ def plan_subset(snapshot: Snapshot, closure: Closure, route: Route, *, measure: 
         empty={entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names},
         policies={str(link): str(policy) for link, policy in closure.graph.policies.items()},
         kept={str(link): count for link, count in closure.kept.items()},
+        left_behind=snapshot.left_behind(),
         notes=snapshot.notes(),
     )
 
@@ -141,6 +144,7 @@ def plan_whole(snapshot: Snapshot, graph: Graph, route: Route, violations: Viola
         empty={name: 0 for name, rows in counts.items() if not rows},
         policies={},
         kept={str(link): count for link, count in found.items()},
+        left_behind=snapshot.left_behind(),
         notes=snapshot.notes(),
     )
 

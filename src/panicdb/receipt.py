@@ -43,6 +43,8 @@ class Receipt:
     tables: tuple[Mapping[str, Any], ...]
     empty: Mapping[str, int]
     kept: Mapping[str, int]
+    left_behind: tuple[str, ...]
+    """Rows of the source that no target gets, in words."""
     checks: tuple[str, ...]
     place: str
     """Where the target is, as it was named. Not in the file, which may travel with the target."""
@@ -82,6 +84,7 @@ class Receipt:
             "tables": as_json(self.tables),
             "empty": as_json(self.empty),
             "violations_kept": as_json(self.kept),
+            "left_behind": list(self.left_behind),
             "losses": as_json(self.losses),
             "checks": list(self.checks),
             "merged": as_json(self.merged),
@@ -122,6 +125,7 @@ def write_receipt(
         ),
         empty=plan.empty,
         kept=plan.kept,
+        left_behind=plan.left_behind,
         losses=plan.losses,
         checks=checks,
         place=place,

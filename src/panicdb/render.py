@@ -92,6 +92,7 @@ def plan_text(plan: Plan) -> str:
         *(f"policy: {link}={policy}" for link, policy in plan.policies.items()),
         *_loss_lines(plan.losses),
         *_merge_lines(plan),
+        *(f"left behind: {each}" for each in plan.left_behind),
         *(f"note: {note}" for note in plan.notes),
         "nothing was written",
     ]
@@ -143,6 +144,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "empty": plan.empty,
         "policies": plan.policies,
         "violations_kept": plan.kept,
+        "left_behind": plan.left_behind,
         "losses": plan.losses,
         "notes": plan.notes,
         "present": plan.present,
@@ -177,6 +179,7 @@ def _transfer_text(receipt: Receipt) -> str:
         f"schema: {_route_text(schema['method'])} ({schema['reason']})",
         *_schema_lines(schema),
         *_more(receipt.empty, receipt.kept),
+        *(f"left behind: {each}" for each in receipt.left_behind),
         *_loss_lines(receipt.losses),
         f"{receipt.rows:,} rows in {len(receipt.tables)} tables written to {receipt.place}",
         f"checked before publication: {', '.join(receipt.checks)}",

@@ -238,6 +238,10 @@ class Snapshot(ABC):
         """Say what a user should know about reading this source."""
 
     @abstractmethod
+    def left_behind(self) -> tuple[str, ...]:
+        """Say which rows of this source no target gets, whatever is chosen. Reads only."""
+
+    @abstractmethod
     def excludes_writers(self) -> bool:
         """Tell whether nobody can write to the database as long as this snapshot lasts."""
 

@@ -12,7 +12,7 @@ MARK = "panicdb is making this"
 """The application name that a role's sessions in a database begin with, as long as a run builds there. A setting and no
 object, so that migrations meet an empty database; what a run that was killed left is known by it."""
 _BEFORE = "; before: "
-_OWN_NAME = """
+_NAME = """
 SELECT pg_catalog.substr(each, pg_catalog.length('application_name=') + 1)
 FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database b ON b.oid = s.setdatabase
 JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, pg_catalog.unnest(s.setconfig) each
@@ -126,27 +126,37 @@ def filled_tables(session: Session) -> tuple[str, ...]:
 
 def mark(session: Session) -> None:
     """Write down that a run builds here: in the settings of this role in this database, before a name it may have."""
-    before = _own_name(session)
-    if before is None or not before.startswith(MARK):
-        _set_name(session, MARK if before is None else f"{MARK}{_BEFORE}{before}")
+    name = _read_name(session)
+    if not name.marked:
+        _set_name(session, MARK if name.own is None else f"{MARK}{_BEFORE}{name.own}")
 
 
 def unmark(session: Session) -> None:
     """Take the mark away, and bring a name back that was there before; part of the session's transaction."""
-    marked, _between, before = (_own_name(session) or "").partition(_BEFORE)
-    if marked == MARK:
-        _set_name(session, before or None)
+    name = _read_name(session)
+    if name.marked:
+        _set_name(session, name.own)
 
 
 def is_marked(session: Session) -> bool:
     """Tell whether a run of this role built here, and did not come to its end. Reads only."""
-    return (_own_name(session) or "").startswith(MARK)
+    return _read_name(session).marked
 
 
-def _own_name(session: Session) -> str | None:
-    """Read what the sessions of this role in this database are called, if something is said of that."""
-    row = session.execute(_OWN_NAME).fetchone()
-    return None if row is None else row[0]
+@dataclass(frozen=True)
+class _Name:
+    """What the sessions of a role in a database are called."""
+
+    marked: bool
+    own: str | None
+    """Beside the mark, if somebody says anything."""
+
+
+def _read_name(session: Session) -> _Name:
+    row = session.execute(_NAME).fetchone()
+    said = None if row is None else str(row[0])
+    marked, _, before = (said or "").partition(_BEFORE)
+    return _Name(True, before or None) if marked == MARK else _Name(False, said)
 
 
 def _set_name(session: Session, name: str | None) -> None:

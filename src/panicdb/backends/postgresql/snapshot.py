@@ -342,7 +342,11 @@ class PostgreSQLSnapshot(Snapshot):
         return health.complaints(self.connection)
 
     def notes(self) -> tuple[str, ...]:
-        """See `Snapshot`."""
+        """See `Snapshot`: nobody notices."""
+        return ()
+
+    def left_behind(self) -> tuple[str, ...]:
+        """See `Snapshot`: rows that lie elsewhere, or belong to an extension's own tables."""
         foreign = [each.shown for each in self.relations if each.kind == "f"]
         elsewhere = tuple(
             f"rows of the foreign table {name} lie elsewhere, and are left there" for name in foreign

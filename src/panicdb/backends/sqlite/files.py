@@ -215,7 +215,9 @@ def _told_by_its_name(error: BaseException, path: str) -> PanicDBError | None:
         if name.startswith(prefix):
             if kind is DamagedError:
                 return DamagedError(f"{path}: {text}", hint=hint, place=path)
-            return kind(f"{path}: {text}", hint=hint)
+            found = kind(f"{path}: {text}", hint=hint)
+            found.from_outside = True
+            return found
     return None
 
 

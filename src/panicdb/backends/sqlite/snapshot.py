@@ -306,6 +306,10 @@ class SQLiteSnapshot(Snapshot):
         waiting = "the source is in rollback-journal mode: its writers wait while it is read"
         return (f"{waiting}; with --spool only while it is copied aside",)
 
+    def left_behind(self) -> tuple[str, ...]:
+        """See `Snapshot`: nothing; what can't be copied is refused."""
+        return ()
+
     def can_be_opened_again(self) -> bool:
         """See `Snapshot`: a file is opened by its name."""
         return True
