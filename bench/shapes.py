@@ -1,6 +1,6 @@
 """The databases that the benchmark reads: the same rows every time, made once and kept.
 
-    python bench/shapes.py [NAME ...]      make the named shapes (default: all but the large one and those for across.py)
+    python bench/shapes.py [NAME ...]      make the named shapes (default: those of run.py, but for the large one)
 
     W, W-large   PANIC-TDA at its newest revision, wide rows: images and vectors
     W-tiny       the same schema with a handful of rows, to see what start-up costs

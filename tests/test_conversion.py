@@ -24,7 +24,7 @@ from conversion_values import (
     sqlite_type,
 )
 from panicdb import conversion
-from panicdb.backends.base import UnfitError
+from panicdb.backends.conversions import UnfitError
 from panicdb.backends.postgresql.types import column_type as of_postgresql
 from panicdb.backends.sqlite.types import column_type as of_sqlite
 from panicdb.conversion import arrays, common, json_texts, leaving_postgresql, leaving_sqlite, losses

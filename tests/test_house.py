@@ -89,6 +89,7 @@ backends.sqlite.catalog backends.sqlite.keys backends.sqlite.virtual backends.sq
 backends.sqlite.ddl backends.sqlite.types
 backends.delivery
 backends.base
+backends.conversions
 digest
 values errors
 """

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from panicdb import conversion
-from panicdb.backends.base import Arrival, Conversion, CopyStep, Snapshot, Staging, rows_of, value_of
+from panicdb.backends.base import CopyStep, Snapshot, Staging, rows_of, value_of
+from panicdb.backends.conversions import Arrival, Conversion
 from panicdb.errors import SourceError
 from panicdb.planner import Plan
 from panicdb.values import Catalog, CatalogTable, Kind, Link, Monitor, Progress, dotted

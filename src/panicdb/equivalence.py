@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from panicdb import contents, conversion, discrepancies
-from panicdb.backends.base import Conversion, Snapshot
+from panicdb.backends.base import Snapshot
+from panicdb.backends.conversions import Conversion
 from panicdb.contents import Rows
 from panicdb.conversion import Canonical
 from panicdb.digest import TableDigest

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Conversion
+from panicdb.backends.conversions import Conversion
 from panicdb.conversion import leaving_postgresql, leaving_sqlite
 from panicdb.conversion.canonical import Canonical, canonical
 from panicdb.errors import SourceError

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Raw
+from panicdb.backends.conversions import Raw
 from panicdb.conversion import arrays, common, json_texts
 from panicdb.conversion.json_texts import Members, Number
 from panicdb.values import ColumnType, TypeClass

@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Conversion, Raw, UnfitError
+from panicdb.backends.conversions import Conversion, Raw, UnfitError
 from panicdb.conversion import arrays, common, json_texts, losses, refusals
 from panicdb.values import ColumnType, TypeClass
 

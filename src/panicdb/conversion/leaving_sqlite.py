@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Conversion, Raw, UnfitError
+from panicdb.backends.conversions import Conversion, Raw, UnfitError
 from panicdb.conversion import common, json_texts, leaving_sqlite_times, losses, refusals
 from panicdb.conversion.leaving_sqlite_lists import decide_array
 from panicdb.conversion.refusals import out_of_place

@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Conversion, Raw, UnfitError
+from panicdb.backends.conversions import Conversion, Raw, UnfitError
 from panicdb.conversion import arrays, json_texts, losses, refusals
 from panicdb.conversion.json_texts import Number
 from panicdb.conversion.refusals import out_of_place

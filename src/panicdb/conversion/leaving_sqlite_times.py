@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 from functools import partial
 from typing import Any
 
-from panicdb.backends.base import Conversion, Raw, UnfitError
+from panicdb.backends.conversions import Conversion, Raw, UnfitError
 from panicdb.conversion import losses, refusals
 from panicdb.conversion.refusals import out_of_place
 from panicdb.values import ColumnType

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from panicdb.backends.base import UnfitError
+from panicdb.backends.conversions import UnfitError
 
 NUL = "holds NUL"
 NO_UTF8 = "not valid UTF-8"

@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import NULLS, Conversion, CopyStep, Survey, UnfitError, rows_of, value_of
+from panicdb.backends.base import CopyStep, rows_of, value_of
+from panicdb.backends.conversions import NULLS, Conversion, Survey, UnfitError
 from panicdb.backends.postgresql.rows import copy_out, read_rows, spell
 from panicdb.backends.postgresql.sessions import Session
 

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from psycopg.copy import LibpqWriter
 from psycopg.waiting import Wait
 
-from panicdb.backends.base import Arrival, CopyStep, rows_of, value_of
+from panicdb.backends.base import CopyStep, rows_of, value_of
+from panicdb.backends.conversions import Arrival
 from panicdb.backends.postgresql import faults
 from panicdb.backends.postgresql.catalog import OnlyTable, Relation
 from panicdb.backends.postgresql.names import quote, spelled

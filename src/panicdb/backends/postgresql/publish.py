@@ -18,7 +18,8 @@ import psycopg
 import sqlalchemy as sa
 
 from panicdb.backends import delivery
-from panicdb.backends.base import Arrival, CopyStep, Place, Snapshot, Staging
+from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.conversions import Arrival
 from panicdb.backends.postgresql import (
     commits,
     databases,

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.backends.base import Conversion, CopyStep, Place, Snapshot, Survey, Term
+from panicdb.backends.base import CopyStep, Place, Snapshot, Term
+from panicdb.backends.conversions import Conversion, Survey
 from panicdb.backends.postgresql import faults, health, keys, lines, sessions, types
 from panicdb.backends.postgresql.addresses import Address, read_address
 from panicdb.backends.postgresql.catalog import OnlyTable, Relation, ServerType, list_relations, read_catalog

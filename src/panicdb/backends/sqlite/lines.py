@@ -15,7 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import NULLS, Conversion, CopyStep, Raw, Survey, UnfitError, rows_of, value_of
+from panicdb.backends.base import CopyStep, rows_of, value_of
+from panicdb.backends.conversions import NULLS, Conversion, Raw, Survey, UnfitError
 
 BLOCK = 1 << 16
 """Bytes that small rows are joined to, about; a larger row is a block of its own."""

@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from panicdb.backends.base import Arrival, CopyStep, Place, rows_of, value_of
+from panicdb.backends.base import CopyStep, Place, rows_of, value_of
+from panicdb.backends.conversions import Arrival
 from panicdb.backends.sqlite import files
 from panicdb.backends.sqlite.lines import parse_lines
 from panicdb.backends.sqlite.snapshot import SQLiteSnapshot, unwrapping, watch, wrap

@@ -15,7 +15,8 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from panicdb.backends import delivery
-from panicdb.backends.base import Arrival, CopyStep, Place, Snapshot, Staging
+from panicdb.backends.base import CopyStep, Place, Snapshot, Staging
+from panicdb.backends.conversions import Arrival
 from panicdb.backends.delivery import (
     RECEIPT_SUFFIX,
     discard_receipt,

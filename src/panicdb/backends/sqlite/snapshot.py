@@ -16,7 +16,8 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import operators
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from panicdb.backends.base import Conversion, CopyStep, OrderedJoin, Place, Snapshot, Survey, Term
+from panicdb.backends.base import CopyStep, OrderedJoin, Place, Snapshot, Term
+from panicdb.backends.conversions import Conversion, Survey
 from panicdb.backends.sqlite import files, keys, lines, types
 from panicdb.backends.sqlite.catalog import CatalogReader
 from panicdb.backends.sqlite.facts import read_facts
