@@ -4,8 +4,9 @@ Everything is found out before a row travels: a column without a known conversio
 are refusals, and what arrives with a loss is counted, by the name of the loss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -176,12 +177,17 @@ def carry(
         Arrival(
             each.step.entry.name,
             each.columns,
-            tuple(each.conversions.values()),
+            tuple(_reader(each, name) for name in each.columns),
             snapshot.lines(each.step, each.columns, each.conversions, each.plain),
         )
         for each in passages
     )
     staging.receive(arrivals, snapshot.counters(), monitor, total)
+
+
+def _reader(passage: Passage, name: str) -> Callable[[str], Any]:
+    chosen = passage.conversions[name]
+    return chosen.quick if chosen.quick is not None and name in passage.plain else chosen.convert
 
 
 def _first(found: Sequence[str]) -> list[str]:

@@ -27,6 +27,8 @@ class Conversion:
     """To a server: from `Raw` to the server's text. From one: from its text to `Raw`. Raises UnfitError."""
     loss: Callable[[Any], str | None]
     """Name the loss class of a value that fits, or None if nothing of it is lost. Takes what `convert` takes."""
+    quick: Callable[[Any], Any] | None = None
+    """What may stand for `convert` in a column that holds nothing but plain values."""
 
 
 NULLS = "NULL, where the target allows none"
@@ -48,6 +50,7 @@ class Arrival:
 
     table: str
     columns: tuple[str, ...]
-    conversions: tuple[Conversion, ...]
+    readers: tuple[Callable[[str], Any], ...]
+    """What makes a value of a field without its escapes, for a target that takes values."""
     lines: Iterator[bytes | memoryview]
     """Blocks of lines in the text format of PostgreSQL's COPY, by these columns; each block ends with a line."""

@@ -79,9 +79,10 @@ def _decide_boolean(_source: ColumnType, target: ColumnType) -> Conversion | Non
 def _decide_float(source: ColumnType, target: ColumnType) -> Conversion | None:
     if target.affinity == "TEXT":
         return None
-    read = _widened if source.size == _EXACT_BITS else float
+    is_single = source.size == _EXACT_BITS
+    convert = partial(_float, _widened if is_single else float, target.affinity)
     loss = _loss_of_untyped_float if target.affinity == "BLOB" else _loss_of_float
-    return Conversion("finite real", partial(_float, read, target.affinity), loss)
+    return Conversion("finite real", convert, loss, quick=_widened if is_single else float)
 
 
 def _widened(text: str) -> float:

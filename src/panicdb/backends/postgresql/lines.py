@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +13,8 @@ from panicdb.backends.postgresql.rows import copy_out, read_rows, spell
 from panicdb.backends.postgresql.sessions import Session
 
 Expression = sa.ColumnElement[Any]
+LOOKS_AT_ONCE = 500
+"""A server bounds the number of columns of a result."""
 
 
 def survey(
@@ -24,18 +27,43 @@ def survey(
     """Look at the values of a step that are not certain to fit, before any of them travels. Reads only."""
     unfit: Counter[tuple[str, str]] = Counter()
     losses: Counter[tuple[str, str]] = Counter()
+    looks = list(_looks(step, conversions, required))
+    odd: set[str] = set()
+    for start in range(0, len(looks), LOOKS_AT_ONCE):
+        part = looks[start : start + LOOKS_AT_ONCE]
+        fields = [sa.case((look.found, look.value)).label(f"c{n}") for n, look in enumerate(part)]
+        rows = sa.select(*fields).select_from(rows_of(step)).where(sa.or_(*(look.found for look in part)))
+        for row in read_rows(session, dialect, rows):
+            for look, text in zip(part, row, strict=True):
+                if text is None:
+                    continue
+                if look.judged is None:
+                    unfit[look.name, NULLS] += 1
+                else:
+                    odd.add(look.name)
+                    _judge(look.name, look.judged, text, unfit, losses)
+    return Survey(dict(unfit), dict(losses), frozenset(conversions) - odd)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What SQL picks out of a column: values that a conversion judges, or NULL, which nothing needs to judge."""
+
+    name: str
+    judged: Conversion | None
+    found: Expression
+    value: Expression
+
+
+def _looks(
+    step: CopyStep, conversions: Mapping[str, Conversion], required: frozenset[str]
+) -> Iterator[_Look]:
     for name, conversion in conversions.items():
         value = value_of(step, name)
+        if conversion.plain != "any":
+            yield _Look(name, conversion, _odd(value, conversion.plain), value)
         if name in required:
-            one: Expression = sa.literal_column("1")
-            nulls = sa.select(one).select_from(rows_of(step)).where(value.is_(None))
-            unfit[name, NULLS] += sum(1 for _ in read_rows(session, dialect, nulls))
-        if conversion.plain == "any":
-            continue
-        odd = sa.select(value).select_from(rows_of(step)).where(_odd(value, conversion.plain))
-        for (text,) in read_rows(session, dialect, odd):
-            _judge(name, conversion, text, unfit, losses)
-    return Survey({key: count for key, count in unfit.items() if count}, dict(losses))
+            yield _Look(name, None, value.is_(None), sa.literal_column("1"))
 
 
 def _judge(
@@ -63,7 +91,9 @@ def _odd(value: Expression, plain: str) -> Expression:
 
 def _finite_real(value: Expression) -> Expression:
     text = sa.cast(value, sa.Text)
-    return text.not_in([sa.literal_column(f"'{each}'") for each in ("NaN", "Infinity", "-Infinity", "-0")])
+    is_negative_zero = sa.and_(value == sa.literal_column("0"), text == sa.literal_column("'-0'"))
+    odd: list[Expression] = [sa.literal_column(f"'{each}'") for each in ("NaN", "Infinity", "-Infinity")]
+    return sa.not_(sa.or_(value.in_(odd), is_negative_zero))
 
 
 def _finite_time(value: Expression) -> Expression:

@@ -108,7 +108,7 @@ class SQLiteStaging(Staging):
         with self.open() as built:
             tables = built.catalog.ordinary()
         with self._building() as connection:
-            self._later = loading.put_aside(connection)
+            self._later = loading.put_aside(connection, "trigger")
             return loading.clear_rows(connection, tables)
 
     def load(
@@ -134,11 +134,12 @@ class SQLiteStaging(Staging):
         with self.open() as built:
             tables = built.catalog.tables
         with self._building() as connection:
-            loading.receive(connection, tables, arrivals, partial(self._gauge, monitor, total), self.explain)
+            indexes = loading.put_aside(connection, "index")
+            loading.receive(connection, tables, arrivals, partial(self._gauge, monitor, total))
             monitor.gauge = None
             monitor.report(Progress("building indexes"))
             loading.continue_after(connection, counters)
-            loading.finish(connection, loading.of_another_engine(), self._later, whole=False)
+            loading.finish(connection, loading.of_another_engine(), (*indexes, *self._later), whole=False)
 
     def _gauge(self, monitor: Monitor, total: int, table: str) -> None:
         def gauge() -> Progress:
