@@ -152,3 +152,72 @@ def test_references_that_hold_by_a_collation_alone_are_refused(postgres, make_pg
         panicdb.clone(str(source), postgres.url("there"), config=[str(ini)])
     assert "would lead nowhere in the target" in refused.value.message
     assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^there'") == [(0,)]
+
+
+DIGITS = "00112233445566778899aabbccddee"
+SAME_THERE = [
+    ("CHAR(5)", "char(5)", ["a", "a ", "b"]),
+    ("DATETIME", "timestamp", ["2026-12-01 10:00:00", "2026-12-01 10:00:00.000000", None, None]),
+    ("REAL", "real", [0.1, 0.10000000149011612, 0.5]),
+    ("CHAR(32)", "uuid", [f"{DIGITS}ff", f"{DIGITS}FF"]),
+    ("VARCHAR(9)", "varchar(9) COLLATE two_cases", ["a", "A", "b"]),
+]
+SAME_BACK = [
+    ("VARCHAR(9) COLLATE NOCASE", "varchar(9)", ["a", "A", "b", None, None]),
+    ("FLOAT", "numeric", ["0.1", "0.1000000000000000055511151231257827", "0.5"]),
+    ("FLOAT", "bigint", ["9007199254740992", "9007199254740993"]),
+]
+TWO_CASES = "CREATE COLLATION two_cases (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+HAS_ICU = "SELECT count(*) > 0 FROM pg_collation WHERE collname = 'de-x-icu'"
+
+
+def make_keys(folder, types):
+    """Write an application with a key of two columns; return its alembic.ini, and how either engine makes it."""
+    key = "b integer, UNIQUE (a, b))"
+    on_sqlite = f"CREATE TABLE keys (id INTEGER PRIMARY KEY, a {types[0]}, {key}"
+    on_server = [TWO_CASES] if "two_cases" in types[1] else []
+    on_server.append(f"CREATE TABLE keys (id integer PRIMARY KEY, a {types[1]}, {key}")
+    return write_statements(folder, [on_sqlite], on_server), on_sqlite, on_server
+
+
+@pytest.mark.parametrize("case", SAME_THERE, ids=lambda case: case[1])
+def test_rows_that_only_the_source_tells_apart_are_refused_on_the_way_to_a_server(
+    postgres, make_pg, tmp_path, case
+):
+    if "two_cases" in case[1] and not postgres.execute(HAS_ICU)[0][0]:
+        pytest.skip("this server was built without ICU")
+    ini, table, _ = make_keys(tmp_path / "app", case)
+    source = tmp_path / "source.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(f"{VERSION}; INSERT INTO alembic_version VALUES ('{REVISION}'); {table}")
+        connection.executemany("INSERT INTO keys (a, b) VALUES (?, 1)", [(value,) for value in case[2]])
+        connection.commit()
+    require_both_are_named(str(source), postgres.url("there"), ini)
+    assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^there'") == [(0,)]
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("UPDATE keys SET b = id")
+        connection.commit()
+    panicdb.clone(str(source), postgres.url("there"), config=[str(ini)])
+
+
+@pytest.mark.parametrize("case", SAME_BACK, ids=lambda case: " ".join(case[:2]))
+def test_rows_that_only_the_source_tells_apart_are_refused_on_the_way_back(postgres, make_pg, tmp_path, case):
+    ini, _, tables = make_keys(tmp_path / "app", case)
+    source = make_pg(
+        f"{VERSION}; INSERT INTO alembic_version VALUES ('{REVISION}'); {'; '.join(tables)}",
+        name="source",
+    )
+    for number, value in enumerate(case[2]):
+        postgres.execute("INSERT INTO keys VALUES (%s, %s, 1)", "source", (number, value))
+    target = tmp_path / "back.db"
+    require_both_are_named(source, str(target), ini)
+    assert not target.exists()
+    postgres.execute("UPDATE keys SET b = id", "source")
+    panicdb.clone(source, str(target), config=[str(ini)])
+
+
+def require_both_are_named(source, target, ini):
+    for act in (commands.plan_clone, panicdb.clone):
+        with pytest.raises(SourceError, match="would be the same in the target") as refused:
+            act(source, target=target, config=[str(ini)])
+        assert refused.value.message.splitlines()[1:] == ["  keys.a,b: 2 rows"]

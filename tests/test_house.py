@@ -62,6 +62,7 @@ backends.postgresql.publish
 backends.postgresql.load backends.postgresql.structure backends.postgresql.targets
 backends.postgresql.snapshot
 backends.postgresql.health backends.postgresql.keys backends.postgresql.lines backends.postgresql.sequences
+backends.postgresql.views
 backends.postgresql.rows
 backends.postgresql.catalog backends.postgresql.commits backends.postgresql.databases
 backends.postgresql.definitions backends.postgresql.emptiness backends.postgresql.privileges

@@ -30,6 +30,10 @@ class Passage:
     conversions: Mapping[str, Conversion]
     required: frozenset[str]
     """Columns in which the target wants no NULL."""
+    unique: tuple[tuple[str, ...], ...]
+    """The target's keys: sets of columns of which no two rows may be the same to it."""
+    folding: frozenset[str]
+    """Columns of which the target holds to be the same what differs."""
     plain: frozenset[str] = frozenset()
     """Columns that were found to hold nothing but plain values."""
 
@@ -61,7 +65,8 @@ def plan_passages(snapshot: Snapshot, draft: Snapshot, steps: Sequence[CopyStep]
             if there.table.c[name].info["never_null"]
             and not (step.entry.table.c[name].info["never_null"] and name not in step.nulls)
         )
-        passages.append(Passage(step, tuple(known), known, required))
+        folding = frozenset(name for name in known if draft.folds(there.table.c[name]))
+        passages.append(Passage(step, tuple(known), known, required, there.unique_keys, folding))
     if unknown:
         raise SourceError(
             "there is no known conversion for " + "; ".join(_first(unknown)),
@@ -111,6 +116,33 @@ def survey(snapshot: Snapshot, passages: Sequence[Passage], monitor: Monitor) ->
             hint="mend them in the application, or leave the rows out (--where, --exclude)",
         )
     return Surveyed(tuple(seen), losses)
+
+
+def require_distinct(snapshot: Snapshot, surveyed: Surveyed, staging: Staging) -> None:
+    """Refuse rows that the target would hold to be the same where only one may be. Writes a temporary table.
+
+    That takes a collation, or a loss: else what differs in the source differs in the target. Raises SourceError, by
+    table, columns and number of rows.
+    """
+    found = []
+    for each in surveyed.passages:
+        table = each.step.entry.name
+        doubtful = each.folding | {name for name in each.columns if dotted(table, (name,)) in surveyed.losses}
+        keys = [key for key in each.unique if set(key) <= set(each.columns) and not doubtful.isdisjoint(key)]
+        if keys:
+            columns = tuple(dict.fromkeys(name for key in keys for name in key))
+            counts = staging.count_repeated(_arrival(snapshot, each, columns), keys)
+            found += [
+                f"{dotted(table, key)}: {count:,} rows"
+                for key, count in zip(keys, counts, strict=True)
+                if count
+            ]
+    if found:
+        raise SourceError(
+            f"{snapshot.place.shown}: these rows differ in the source, and would be the same in the target, where only "
+            "one may be:\n  " + "\n  ".join(_first(found)),
+            hint="mend them in the application, or leave the rows out (--where, --exclude)",
+        )
 
 
 def require_links(snapshot: Snapshot, steps: Sequence[CopyStep], links: Iterable[Link]) -> None:
@@ -173,16 +205,17 @@ def carry(
     snapshot: Snapshot, passages: Sequence[Passage], staging: Staging, monitor: Monitor, total: int
 ) -> None:
     """Let the rows travel, in one transaction of the target."""
-    arrivals = tuple(
-        Arrival(
-            each.step.entry.name,
-            each.columns,
-            tuple(_reader(each, name) for name in each.columns),
-            snapshot.lines(each.step, each.columns, each.conversions, each.plain),
-        )
-        for each in passages
-    )
+    arrivals = tuple(_arrival(snapshot, each, each.columns) for each in passages)
     staging.receive(arrivals, snapshot.counters(), monitor, total)
+
+
+def _arrival(snapshot: Snapshot, passage: Passage, columns: tuple[str, ...]) -> Arrival:
+    return Arrival(
+        passage.step.entry.name,
+        columns,
+        tuple(_reader(passage, name) for name in columns),
+        snapshot.lines(passage.step, columns, passage.conversions, passage.plain),
+    )
 
 
 def _reader(passage: Passage, name: str) -> Callable[[str], Any]:

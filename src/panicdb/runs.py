@@ -295,6 +295,7 @@ def plan_crossing(
         passages = crossing.plan_passages(snapshot, draft, steps)
     crossing.require_links(snapshot, steps, snapshot.catalog.links)
     surveyed = crossing.survey(snapshot, passages, monitor)
+    crossing.require_distinct(snapshot, surveyed, staging)
     return crossing.with_losses(decided, snapshot.catalog, surveyed.losses), surveyed.passages
 
 

@@ -68,6 +68,10 @@ class Snapshot(ABC):
         """Compare them as an engine does that knows no collation and converts nothing; None if `match` does so."""
 
     @abstractmethod
+    def folds(self, column: sa.ColumnElement[Any]) -> bool:
+        """Tell whether values may be the same in a column although they differ: under its collation, for example."""
+
+    @abstractmethod
     def can_look_up(
         self,
         table: CatalogTable,
@@ -324,6 +328,13 @@ class Staging(ABC):
     @abstractmethod
     def finish(self, snapshot: Snapshot, *, whole: bool) -> None:
         """Bring back what the load had put aside: indexes, views, triggers, counters, statistics."""
+
+    @abstractmethod
+    def count_repeated(self, arrival: Arrival, keys: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+        """Count, for each of the keys, the rows of another engine that are the same to this one as another of them.
+
+        The rows are put into a temporary table. Of NULL, none is the same as another.
+        """
 
     @abstractmethod
     def receive(

@@ -45,6 +45,9 @@ class Copying:
     into: str
 
 
+_COMPARED = "panicdb_compared"
+
+
 class _Writer(LibpqWriter):
     """Hands blocks to libpq, and waits only while the server takes no more; nothing else is kept of them."""
 
@@ -156,16 +159,45 @@ def receive(
     refused: Callable[[psycopg.Error, str], PanicDBError],
 ) -> Iterator[int]:
     """Copy the rows of another engine into the open transaction of a session; give the bytes of each block."""
-    columns = ", ".join(map(quote, arrival.columns))
-    into = f"COPY {spelled(table)} ({columns}) FROM STDIN (FORMAT text)"
     try:
-        with target.cursor() as cursor, cursor.copy(into, writer=_Writer(cursor)) as copying:
-            for block in arrival.lines:
-                copying.write(block)
-                monitor.tick()
-                yield len(block)
+        for size in _copy_in(target, spelled(table), arrival):
+            monitor.tick()
+            yield size
     except psycopg.Error as error:
         raise refused(error, arrival.table) from error
+
+
+def count_repeated(
+    target: Session, table: sa.Table, arrival: Arrival, keys: Sequence[tuple[str, ...]], monitor: Monitor
+) -> tuple[int, ...]:
+    """See `Staging`; psycopg's errors. The table has the types and collations of the one that the rows are for."""
+    columns = ", ".join(map(quote, arrival.columns))
+    target.execute("BEGIN")
+    target.execute(
+        f"CREATE TEMPORARY TABLE {_COMPARED} AS SELECT {columns} FROM {spelled(table)} WITH NO DATA"
+    )
+    for _ in _copy_in(target, f"pg_temp.{_COMPARED}", arrival):
+        monitor.tick()
+    counts = []
+    for key in keys:
+        names = list(map(quote, key))
+        row = target.execute(
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM pg_temp.{_COMPARED} "
+            f"WHERE {' AND '.join(f'{name} IS NOT NULL' for name in names)} "
+            f"GROUP BY {', '.join(names)} HAVING count(*) > 1) AS same"
+        ).fetchone()
+        counts.append(int(row[0]) if row else 0)
+    target.execute("ROLLBACK")
+    return tuple(counts)
+
+
+def _copy_in(target: Session, into: str, arrival: Arrival) -> Iterator[int]:
+    columns = ", ".join(map(quote, arrival.columns))
+    statement = f"COPY {into} ({columns}) FROM STDIN (FORMAT text)"
+    with target.cursor() as cursor, cursor.copy(statement, writer=_Writer(cursor)) as copying:
+        for block in arrival.lines:
+            copying.write(block)
+            yield len(block)
 
 
 def _travels_binary(entry: CatalogTable) -> bool:

@@ -30,6 +30,7 @@ from panicdb.backends.postgresql import (
     sequences,
     sessions,
     targets,
+    views,
 )
 from panicdb.backends.postgresql.addresses import Address, read_address
 from panicdb.backends.postgresql.databases import Locale
@@ -47,11 +48,6 @@ from panicdb.values import Kind, Monitor, Progress
 MEMORY_FOR_INDEXES = "128MB"
 LOCK_SECONDS = 30.0
 """A draft is nobody else's: whoever holds a lock there is a migration that is just ending."""
-_MATERIALIZED = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'm' AND c.relispopulated AND n.nspname !~ '^pg_' ORDER BY c.oid
-"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def _read_source(snapshot: PostgreSQLSnapshot) -> _Source:
             privileges.read_wanted(snapshot.session),
             databases.read_locale(snapshot.session),
             snapshot.standings(),
-            tuple(quoted(*row) for row in snapshot.session.execute(_MATERIALIZED)),
+            views.list_filled(snapshot.session),
         )
 
 
@@ -266,6 +262,12 @@ class PostgreSQLStaging(Staging):
         with suppress(psycopg.Error):
             source.session.execute("ROLLBACK")  # nobody's vacuum has to wait for what is read no more
 
+    def count_repeated(self, arrival: Arrival, keys: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+        """See `Staging`."""
+        with self.open() as built, self._in_words(), self._session() as session:
+            table = built.catalog.tables[arrival.table].table
+            return load.count_repeated(session, table, arrival, keys, self._monitor)
+
     def receive(
         self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
     ) -> None:
@@ -288,7 +290,7 @@ class PostgreSQLStaging(Staging):
         monitor.gauge = None
         monitor.report(Progress("building indexes"))
         with self._in_words(adding=True):
-            populated = tuple(quoted(*row) for row in writer.execute(_MATERIALIZED))
+            populated = views.list_filled(writer)
             self._restore(writer, populated)
             sequences.continue_after(self._look_into(writer).connection, counters)
             if self._common is None:
@@ -329,7 +331,7 @@ class PostgreSQLStaging(Staging):
             writer.execute(self._definitions.after)
         for statement in self._later:
             writer.execute(statement)
-        _refresh(writer, populated)
+        views.refresh(writer, populated)
 
     @contextmanager
     def _in_words(self, *, adding: bool = False) -> Iterator[None]:
@@ -420,22 +422,6 @@ class PostgreSQLStaging(Staging):
         if self._writer is not None:
             sessions.close(self._writer)
             self._writer = None
-
-
-def _refresh(writer: Session, views: Sequence[str]) -> None:
-    """Fill materialized views; one that reads another waits for that."""
-    waiting, last = list(views), 0
-    while waiting and len(waiting) != last:
-        last, left = len(waiting), []
-        for name in waiting:
-            try:
-                with writer.transaction():
-                    writer.execute(f"REFRESH MATERIALIZED VIEW {name}")
-            except psycopg.errors.ObjectNotInPrerequisiteState:
-                left.append(name)
-        waiting = left
-    for name in waiting:
-        writer.execute(f"REFRESH MATERIALIZED VIEW {name}")  # and fail with what the server says
 
 
 def _out_of_order() -> NoReturn:

@@ -36,6 +36,13 @@ GROWTH = 4
 """A key table is analysed when it has grown by this factor: plans for a small one are no plans for a large one."""
 PADDED = "bpchar"
 """The type of `char(n)`, at whose end spaces don't count."""
+_PLAIN_COLLATIONS = (
+    None,
+    'pg_catalog."default"',
+    "pg_catalog.default",
+    'pg_catalog."C"',
+    'pg_catalog."POSIX"',
+)
 _OURS_LAST = """
 SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ',
     nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true)
@@ -135,14 +142,17 @@ class PostgreSQLSnapshot(Snapshot):
         self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]
     ) -> sa.ColumnElement[bool] | None:
         """See `Snapshot`: text under another collation than the usual ones, and types of extensions, byte by byte."""
-        plain = (None, 'pg_catalog."default"', "pg_catalog.default", 'pg_catalog."C"', 'pg_catalog."POSIX"')
-        infos = [_info(each) for each in (parent, child)]
-        if all(
-            each["collation"] in plain and each["equals"] is None and each["base"] != PADDED for each in infos
-        ):
+        if not self.folds(parent) and not self.folds(child):
             return None
         one, other = (Collated(sa.cast(each, sa.Text), 'pg_catalog."C"') for each in (parent, child))
         return one == other
+
+    def folds(self, column: sa.ColumnElement[Any]) -> bool:
+        """See `Snapshot`: by a collation, padded with spaces, or as an extension's type compares."""
+        info = _info(column)
+        return (
+            info["collation"] not in _PLAIN_COLLATIONS or info["equals"] is not None or info["base"] == PADDED
+        )
 
     def can_look_up(
         self,

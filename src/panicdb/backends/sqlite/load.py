@@ -279,25 +279,54 @@ def receive(
     begin: Callable[[str], None],
 ) -> None:
     """Insert the rows of another engine, in one transaction; `begin` is called with each table's name."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    connection.exec_driver_sql("BEGIN")
+    for arrival in arrivals:
+        begin(arrival.table)
+        _take_in(connection, f"main.{quote(tables[arrival.table].name)}", arrival)
+    connection.exec_driver_sql("COMMIT")
+
+
+def count_repeated(
+    connection: sa.Connection, entry: CatalogTable, arrival: Arrival, keys: Sequence[tuple[str, ...]]
+) -> tuple[int, ...]:
+    """See `Staging`. A table made of a query has its affinities, but not its collations."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    columns = ", ".join(map(quote, arrival.columns))
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE compared AS SELECT {columns} FROM main.{quote(entry.name)} WHERE 0"
+    )
+    _take_in(connection, "temp.compared", arrival)
+    counts = []
+    for key in keys:
+        there = " AND ".join(f"{quote(name)} IS NOT NULL" for name in key)
+        same = ", ".join(
+            f"{quote(name)} COLLATE {quote(entry.table.c[name].info['collation'])}" for name in key
+        )
+        found = connection.exec_driver_sql(
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM temp.compared WHERE {there} "
+            f"GROUP BY {same} HAVING count(*) > 1)"
+        )
+        counts.append(int(found.scalar_one()))
+    connection.exec_driver_sql("DROP TABLE temp.compared")
+    return tuple(counts)
+
+
+def _take_in(connection: sa.Connection, into: str, arrival: Arrival) -> None:
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type: it was made from one
     quote = connection.dialect.identifier_preparer.quote_identifier
-    raw.execute("BEGIN")
-    for arrival in arrivals:
-        begin(arrival.table)
-        columns = ", ".join(map(quote, arrival.columns))
-        insert = f"INSERT INTO main.{quote(tables[arrival.table].name)} ({columns}) VALUES "
-        try:
-            for block in arrival.lines:
-                _insert(raw, insert, len(arrival.columns), parse_lines(block, arrival.readers))
-        except sqlite3.IntegrityError as error:
-            raise TransferError(
-                f"{arrival.table}: the target's schema refused a row of the source: {error}",
-                hint="the source holds rows that its own schema forbids, or --link ...=null made one",
-            ) from error
-        except sqlite3.Error as error:
-            raise connection.info[EXPLAIN](error) from error
-    raw.execute("COMMIT")
+    insert = f"INSERT INTO {into} ({', '.join(map(quote, arrival.columns))}) VALUES "
+    try:
+        for block in arrival.lines:
+            _insert(raw, insert, len(arrival.columns), parse_lines(block, arrival.readers))
+    except sqlite3.IntegrityError as error:
+        raise TransferError(
+            f"{arrival.table}: the target's schema refused a row of the source: {error}",
+            hint="the source holds rows that its own schema forbids, or --link ...=null made one",
+        ) from error
+    except sqlite3.Error as error:
+        raise connection.info[EXPLAIN](error) from error
 
 
 def _insert(raw: sqlite3.Connection, insert: str, width: int, values: list[Any]) -> None:

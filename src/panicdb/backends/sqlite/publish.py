@@ -127,6 +127,13 @@ class SQLiteStaging(Staging):
         with self._building() as connection:
             loading.finish(connection, self._known(snapshot), self._later, whole=whole)
 
+    def count_repeated(self, arrival: Arrival, keys: Sequence[tuple[str, ...]]) -> tuple[int, ...]:
+        """See `Staging`."""
+        with self.open() as built:
+            entry = built.catalog.tables[arrival.table]
+        with self._building() as connection:
+            return loading.count_repeated(connection, entry, arrival, keys)
+
     def receive(
         self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
     ) -> None:

@@ -125,6 +125,10 @@ class SQLiteSnapshot(Snapshot):
         same_kind = sa.or_(kinds[0] == kinds[1], sa.and_(*numbers))
         return sa.and_(same_kind, sa.collate(self.exact(parent), "BINARY") == self.exact(child))
 
+    def folds(self, column: sa.ColumnElement[Any]) -> bool:
+        """See `Snapshot`: by its collation."""
+        return _collation(column) != "BINARY"
+
     def can_look_up(
         self,
         table: CatalogTable,
