@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 import panicdb
-from crossings import REVISION, VERSION, write_statements
+from crossings import REVISION, VERSION, Made, make_sqlite, read_server, write_history, write_statements
 from panicdb import commands
-from panicdb.errors import HistoryError, SourceError, TargetError, UsageError
+from panicdb.errors import HistoryError, PanicDBError, SourceError, TargetError, UsageError
 from panicdb.experiments import fill
 from panicdb.histories import bundled_history
 from panicdb.replays import replay
@@ -103,6 +103,28 @@ def test_without_a_history_there_is_no_way(make_db, postgres, make_pg, tmp_path)
         panicdb.clone(str(source), postgres.url("lab"))
     with pytest.raises(UsageError, match="definitions can't be copied from sqlite to postgresql"):
         panicdb.clone(str(source), postgres.url("lab"), schema="copy")
+
+
+def test_a_history_that_is_of_one_engine_alone_is_refused(postgres, make_pg, tmp_path):
+    """Its statements may fail on the other one, or its revisions may not be there, as with Prefect's two histories."""
+    table = Made("t", (("TEXT", "text"),), [("a",)])
+    source = make_sqlite(tmp_path / "source.db", [table])
+    failing = write_statements(tmp_path / "one", [table.definition(0)], ["PRAGMA foreign_keys = ON"])
+    with pytest.raises(HistoryError, match="running the migrations failed in revision") as refused:
+        panicdb.clone(source, postgres.url("there"), config=[str(failing)])
+    assert 'syntax error at or near "PRAGMA"' in refused.value.message
+    other = write_statements(tmp_path / "two", [table.definition(0)], [table.definition(1)])
+    versions = other.parent / "migrations" / "versions" / "first.py"
+    versions.write_text(versions.read_text().replace(REVISION, "0f05" + REVISION[:2]))
+    with pytest.raises(HistoryError, match=f"no known history has revision {REVISION}"):
+        panicdb.clone(source, postgres.url("there"), config=[str(other)])
+    less = write_statements(tmp_path / "three", [table.definition(0)], ["CREATE TABLE other (id integer)"])
+    with pytest.raises(
+        HistoryError, match="would not fit into what its migrations build on postgresql"
+    ) as refused:
+        panicdb.clone(source, postgres.url("there"), config=[str(less)])
+    assert "table t: missing in what its migrations build" in refused.value.message
+    assert postgres.execute("SELECT count(*) FROM pg_database WHERE datname ~ '^there'") == [(0,)]
 
 
 def test_a_database_that_holds_rows_is_left_alone(lab, make_pg):
@@ -221,3 +243,44 @@ def require_both_are_named(source, target, ini):
         with pytest.raises(SourceError, match="would be the same in the target") as refused:
             act(source, target=target, config=[str(ini)])
         assert refused.value.message.splitlines()[1:] == ["  keys.a,b: 2 rows"]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_text_of_another_encoding_is_taken_for_what_it_says(postgres, make_pg, tmp_path, encoding):
+    tables = [
+        Made(
+            "t", (("TEXT", "text"), ("VARCHAR(5)", "varchar(5)")), [("a\nb", "\tä\\\r"), ("\U0001f600", "x")]
+        )
+    ]
+    ini, source = write_history(tmp_path / "app", tables), tmp_path / "source.db"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute("CREATE TABLE first (a)")
+        connection.execute("DROP TABLE first")
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(
+            f"{VERSION}; INSERT INTO alembic_version VALUES ('{REVISION}'); {tables[0].definition(0)}"
+        )
+        connection.executemany("INSERT INTO t (c0, c1) VALUES (?, ?)", tables[0].rows)
+        connection.commit()
+    panicdb.clone(str(source), postgres.url("there"), config=[str(ini)], verify=True)
+    assert read_server(postgres, "there", tables[0]) == tables[0].rows
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("UPDATE t SET c0 = 'a' || char(0) || 'b' WHERE id = 1")
+        connection.execute("UPDATE t SET c1 = 'äöüßäö' WHERE id = 2")
+        connection.commit()
+    with pytest.raises(SourceError) as refused:
+        panicdb.clone(str(source), postgres.url("again"), config=[str(ini)])
+    assert {line.strip() for line in refused.value.message.splitlines()[1:]} == {
+        "t.c0: 1 rows: holds NUL",
+        "t.c1: 1 rows: longer than 5 characters",
+    }
+
+
+def test_a_database_of_another_encoding_is_refused(lab, postgres, make_pg):
+    postgres.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(PanicDBError, match="its encoding is LATIN1, and only UTF8 is supported"):
+        panicdb.clone(str(lab[0]), postgres.url("latin"))
+    assert postgres.execute(
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", "latin"
+    ) == [(0,)]

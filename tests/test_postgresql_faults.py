@@ -598,7 +598,9 @@ def test_a_schema_is_locked_at_every_gap_while_it_is_read(tidy, dumping, change)
         before = scene.source_content()
 
         def act(step):
-            over.append(step.where.startswith(("publish.finish", "publish._restore")))  # all rows have been read
+            over.append(
+                step.where.startswith(("publish.finish", "publish._restore"))
+            )  # all rows have been read
             if step.number >= locked and not any(over):
                 tried.append(faults.quietly(other, CHANGES[change]))
 

@@ -33,6 +33,15 @@ _HEX_32 = re.compile(r"[0-9a-f]{32}")
 
 Expression = sa.ColumnElement[Any]
 Define = Callable[[int, Callable[..., Any]], str]
+Decode = Callable[[bytes], str]
+
+_CODECS = {
+    "UTF-8": ("utf-8", "surrogateescape"),
+    "UTF-16le": ("utf-16-le", "surrogatepass"),
+    "UTF-16be": ("utf-16-be", "surrogatepass"),
+}
+_NO_TEXT = "\ud800"
+"""A lone surrogate, which no encoding takes."""
 
 
 # --- leaving --------------------------------------------------------------------------------------
@@ -67,13 +76,14 @@ def _survey(
     unfit: Counter[tuple[str, str]] = Counter()
     losses: Counter[tuple[str, str]] = Counter()
     odd: set[str] = set()
+    decode = _decoder(raw)
     with _functions(raw) as define:
-        tests = _Tests(define, trusting=trusting)
+        tests = _Tests(define, decode, trusting=trusting)
         looks: list[tuple[str, bool, Expression]] = []
         for name, conversion in conversions.items():
             value = value_of(step, name)
             if conversion.plain != "any":
-                judge = define(2, _judge(name, conversion, unfit, losses))
+                judge = define(2, _judge(name, conversion, decode, unfit, losses))
                 looks.append(
                     (name, True, sa.case((tests.is_odd(value, conversion.plain), _judged(judge, value))))
                 )
@@ -108,11 +118,12 @@ def _rows(
 def _judge(
     name: str,
     conversion: Conversion,
+    decode: Decode,
     unfit: Counter[tuple[str, str]],
     losses: Counter[tuple[str, str]],
 ) -> Callable[[int, Raw], int]:
     def judge(is_text: int, stored: Raw) -> int:
-        value = _as_read(is_text, stored)
+        value = decode(stored) if is_text and isinstance(stored, bytes) else stored
         try:
             conversion.convert(value)
         except UnfitError as error:
@@ -129,9 +140,11 @@ def _judge(
 class _Tests:
     """What SQL says of values that are not plain; a few small functions of ours are quicker than SQLite's own."""
 
-    def __init__(self, define: Define, *, trusting: bool) -> None:
-        self._is_printable = define(1, str.isprintable if trusting else _is_printable)
-        self._is_hex = define(1, _is_hex_text if trusting else _is_hex_bytes)
+    def __init__(self, define: Define, decode: Decode, *, trusting: bool) -> None:
+        self._is_printable = define(
+            1, str.isprintable if trusting else lambda text: decode(text).isprintable()
+        )
+        self._is_hex = define(1, _is_hex if trusting else lambda text: _is_hex(decode(text)))
         self._trusting = trusting
 
     def is_odd(self, value: Expression, plain: str) -> Expression:
@@ -171,19 +184,8 @@ _FINITE: tuple[Expression, ...] = tuple(
 )
 
 
-def _is_printable(stored: bytes) -> bool:
-    try:
-        return stored.decode().isprintable()
-    except UnicodeDecodeError:
-        return False
-
-
-def _is_hex_text(text: str) -> bool:
+def _is_hex(text: str) -> bool:
     return _HEX_32.fullmatch(text) is not None
-
-
-def _is_hex_bytes(stored: bytes) -> bool:
-    return _HEX_32.fullmatch(stored.decode("latin-1")) is not None
 
 
 def _odd_unless(value: Expression, kind: str, *conditions: Expression) -> Expression:
@@ -207,13 +209,23 @@ def _call(function: str, *arguments: Expression) -> Expression:
 
 
 def _judged(judge: str, value: Expression) -> Expression:
-    """Text goes there as bytes: it need not be UTF-8."""
+    """Text goes there as bytes: it need not be valid."""
     is_text = _is(value, "text")
     return _call(judge, is_text, sa.case((is_text, sa.cast(value, sa.BLOB)), else_=value))
 
 
-def _as_read(is_text: int, stored: Raw) -> Raw:
-    return stored.decode("utf-8", "surrogateescape") if is_text and isinstance(stored, bytes) else stored
+def _decoder(raw: sqlite3.Connection) -> Decode:
+    """As bytes, text is in the encoding of its database; what is none of that is kept apart, and never printable."""
+    (encoding,) = raw.execute("PRAGMA main.encoding").fetchone()
+    codec, errors = _CODECS[encoding]
+
+    def decode(stored: bytes) -> str:
+        try:
+            return str(stored, codec, errors)
+        except UnicodeDecodeError:  # half a character at the end of UTF-16
+            return _NO_TEXT
+
+    return decode
 
 
 @contextmanager
