@@ -4,8 +4,9 @@
     check DB STUDY      print, as JSON, what Optuna shows of one study, and of what else there is
     continue DB STUDY   run two more trials, print them likewise
 
-DB is the path of a SQLite file, or the address of a server's database. A study is named by its number in the database. The sampler is seeded and learns from the trials it
-finds, so two copies of a study that hold the same continue in the same way.
+DB is the path of a SQLite file, or the address of a server's database. A study is named by its number in it. The
+sampler is seeded and learns from the trials it finds, so two copies of a study that hold the same continue in the same
+way.
 """
 
 import json
