@@ -294,10 +294,13 @@ def _not_built_across(built: Built, staging: Staging) -> HistoryError:
     listed = [told(difference) for difference in blocking[:LISTED]]
     more = len(blocking) - LISTED
     lines = [*listed, *([f"and {more} more"] if more > 0 else []), *built.failures]
+    hint = "`panicdb drift` tells whether the source is what its migrations build on its own engine"
+    if staging.fills:
+        hint += "; a database that the application itself made is filled as it stands, once it holds no rows"
     return HistoryError(
         f"rows of the source would not fit into what its migrations build on {staging.engine}:\n  "
         + "\n  ".join(lines),
-        hint="`panicdb drift` tells whether the source is what its migrations build on its own engine",
+        hint=hint,
     )
 
 
