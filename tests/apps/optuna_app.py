@@ -1,6 +1,7 @@
 """Optuna at work, run by an environment of its own.
 
     make DB             fill a new storage through Optuna's own API
+    open DB             open a storage; in an empty database Optuna makes its tables then
     check DB STUDY      print, as JSON, what Optuna shows of one study, and of what else there is
     continue DB STUDY   run two more trials, print them likewise
 
@@ -135,6 +136,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["make", path]:
             make(path)
+        case ["open", path]:
+            open_storage(path)
         case ["check", path, chosen]:
             print(json.dumps(plain(check(path, int(chosen)))))
         case ["continue", path, chosen]:
