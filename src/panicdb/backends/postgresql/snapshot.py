@@ -129,8 +129,8 @@ class PostgreSQLSnapshot(Snapshot):
         """
         theirs, ours = _info(parent)["collation"], _info(child)["collation"]
         if _is_text(parent) != _is_text(child):
-            text = 'pg_catalog."C"'  # what is no text has no collation to ask for
-            return Collated(sa.cast(parent, sa.Text), text) == Collated(sa.cast(child, sa.Text), text)
+            under = theirs or 'pg_catalog."C"'  # what is no text has no collation
+            return Collated(sa.cast(parent, sa.Text), under) == Collated(sa.cast(child, sa.Text), under)
         if theirs is not None and ours is not None and theirs != ours:
             child = Collated(child, theirs)
         if _info(parent)["base"] == PADDED and _info(child)["base"] != PADDED:
