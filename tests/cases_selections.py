@@ -497,7 +497,41 @@ INSERT INTO level VALUES (5), (6);
 INSERT INTO log VALUES (1, 'x', 5), (2, 'y', 6), (3, 'x', NULL), (4, NULL, 5);
 """
 
+MIXED = """
+CREATE TABLE run (id INTEGER PRIMARY KEY, code TEXT);
+CREATE TABLE log (line INTEGER PRIMARY KEY, run TEXT, code INTEGER);
+INSERT INTO run VALUES (1, '70'), (2, '80');
+INSERT INTO log VALUES (1, '1', 80), (2, '2', 70), (3, 'elsewhere', NULL), (4, NULL, 70);
+"""
+
 VIRTUAL = [
+    case(
+        "a virtual link from text to numbers brings children",
+        MIXED,
+        "--root run 1 --link 'log.run->run.id=leave'",
+        {"run": [(1, "70")], "log": [(1, "1", 80)]},
+    ),
+    case(
+        "a virtual link from text to numbers brings the parent",
+        MIXED,
+        "--root log 2 --link 'log.run->run.id=follow'",
+        {"run": [(2, "80")], "log": [(2, "2", 70)]},
+    ),
+    case(
+        "a virtual link from numbers to text, and one back: a cycle",
+        MIXED + "INSERT INTO run VALUES (3, '90'); INSERT INTO log VALUES (5, '3', 90);",
+        "--root run 1 --link 'log.run->run.id=leave' --link 'log.code->run.code=follow'",
+        {
+            "run": [(1, "70"), (2, "80")],
+            "log": [(1, "1", 80), (2, "2", 70), (4, None, 70)],
+        },
+    ),
+    refusal(
+        "a virtual link from text to numbers that leads nowhere is a violation like others",
+        MIXED,
+        "--root log 3 --link 'log.run->run.id=follow'",
+        "log(run) -> run: 1 rows",
+    ),
     case("without a link there is no way", LOOSE, "--root run 1", {"run": [(1, "x")]}),
     case(
         "a virtual link brings children, and their parents",

@@ -139,6 +139,23 @@ def test_an_empty_database_that_is_given_is_filled(lab, postgres, make_pg):
     assert panicdb.verify(str(lab[0]), given).verdict is Verdict.EXACT
 
 
+def test_a_database_that_is_given_with_its_schema_is_filled(make_pg, tmp_path):
+    """What no row minds is told, and of whom: no migrations ran."""
+    table = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)"
+    source = tmp_path / "source.db"
+    stamp = f"{VERSION}; INSERT INTO alembic_version VALUES ('{REVISION}'); {table}"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(f"{stamp}; CREATE INDEX i ON t (a); INSERT INTO t VALUES (1, 2)")
+    ini = write_statements(tmp_path / "app", [], [])
+    given = make_pg(stamp, name="given")
+    receipt = panicdb.clone(str(source), given, config=[str(ini)])
+    assert receipt.schema["method"] == "given"
+    assert receipt.schema["differences"] == [
+        "semantic: table t: index is a in the source, (absent) in the target"
+    ]
+    assert panicdb.verify(str(source), given).verdict is Verdict.EXACT
+
+
 def test_a_changed_value_is_found(lab, postgres, make_pg):
     panicdb.clone(str(lab[0]), postgres.url("lab"))
     postgres.execute("UPDATE run SET seed = seed + 1 WHERE id = (SELECT min(id::text)::uuid FROM run)", "lab")

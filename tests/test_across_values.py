@@ -92,6 +92,7 @@ def test_pairs_of_types_without_a_way_are_refused(postgres, make_pg, tmp_path):
         panicdb.clone(source, postgres.url("there"), config=[str(ini)])
     for table in there:
         assert f"column {table.name}.c0: type is" in refused.value.message
+    assert refused.value.hint.endswith("made is filled as it stands, once it holds no rows")
     back = [Made(f"t{n}", (pair[::-1],), []) for n, pair in enumerate(NO_WAY_BACK)]
     ini, source = write_history(tmp_path / "app2", back), make_server(postgres, "back", back)
     with pytest.raises(
@@ -100,3 +101,4 @@ def test_pairs_of_types_without_a_way_are_refused(postgres, make_pg, tmp_path):
         panicdb.clone(source, str(tmp_path / "back.db"), config=[str(ini)])
     for table in back:
         assert f"column {table.name}.c0: type is" in refused.value.message
+    assert "filled" not in refused.value.hint

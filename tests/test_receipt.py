@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import panicdb
+from panicdb import commands, render
 from panicdb.errors import SourceError
 from panicdb.links import parse_link
 from panicdb.receipt import FORMAT, read_selections, selection_as_dict
@@ -118,6 +119,85 @@ def test_the_receipt_of_a_clone_has_no_selection(make_db, tmp_path):
 def test_what_was_kept_broken_is_told_by_link_and_count(make_db, tmp_path):
     receipt = panicdb.clone(str(make_db(LAB)), str(tmp_path / "target.db"), violations="keep")
     assert receipt.as_dict()["violations_kept"] == {"run.model->model.id": 1}
+
+
+TRACKED = """
+CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT, artifact_location TEXT);
+CREATE TABLE runs (run_uuid TEXT PRIMARY KEY, artifact_uri TEXT, experiment_id INTEGER REFERENCES experiments);
+CREATE TABLE metrics (key TEXT, run_uuid TEXT REFERENCES runs);
+CREATE TABLE params (key TEXT, run_uuid TEXT REFERENCES runs);
+CREATE TABLE latest_metrics (key TEXT, run_uuid TEXT REFERENCES runs);
+CREATE TABLE trace_info (request_id TEXT PRIMARY KEY, experiment_id INTEGER REFERENCES experiments);
+CREATE TABLE trace_tags (key TEXT, value TEXT, request_id TEXT REFERENCES trace_info);
+INSERT INTO experiments VALUES (1, 'one', 's3://b/1'), (2, 'two', NULL);
+INSERT INTO runs VALUES ('a', 's3://b/a', 1), ('b', 's3://b/b', 1), ('c', '', 1), ('d', 's3://b/d', 2), ('e', NULL, 2);
+INSERT INTO trace_info VALUES ('t', 1), ('u', 2);
+INSERT INTO trace_tags VALUES ('mlflow.artifactLocation', 's3://b/t', 't'), ('colour', 'red', 't'),
+    ('mlflow.artifactLocation', 's3://b/u', 'u'), ('mlflow.trace.archiveLocation', 's3://old/u', 'u');
+"""
+REGISTRY = """
+CREATE TABLE model_versions (name TEXT, version INTEGER, {columns}, run_id TEXT, PRIMARY KEY (name, version));
+INSERT INTO model_versions VALUES ('m', 1, {values}, 'a');
+"""
+
+
+def named(**counts):
+    """Spell the rows that name files, by column."""
+    return tuple(
+        f"{count} rows of {column.replace('__', '.')} name files, which stay where they are"
+        for column, count in counts.items()
+    )
+
+
+ALL_FILES = named(experiments__artifact_location=1, runs__artifact_uri=3, trace_tags__value=3)
+
+
+@pytest.mark.parametrize(
+    ("number", "files"),
+    [
+        (1, named(experiments__artifact_location=1, runs__artifact_uri=2, trace_tags__value=1)),
+        (2, named(runs__artifact_uri=1, trace_tags__value=2)),
+    ],
+)
+def test_rows_that_travel_and_name_files_are_counted(make_db, tmp_path, number, files):
+    """In the plan, in the receipt, and in what is said; an empty place is none."""
+    source, target = str(make_db(TRACKED)), str(tmp_path / "target.db")
+    plan = panicdb.plan(source, roots=[str(number)])
+    assert plan.left_behind == files
+    assert f"left behind: {files[0]}\n" in render.plan_text(plan)
+    receipt = panicdb.export(source, target, roots=[str(number)])
+    assert receipt.left_behind == files
+    assert json.loads(Path(f"{target}.receipt.json").read_text())["left_behind"] == list(files)
+    assert f"left behind: {files[-1]}\n" in render.receipt_text(receipt)
+
+
+def test_a_clone_and_a_merge_tell_of_files_too(make_db, tmp_path):
+    source, target = str(make_db(TRACKED)), str(tmp_path / "target.db")
+    assert commands.plan_clone(source).left_behind == ALL_FILES
+    assert panicdb.clone(source, str(tmp_path / "clone.db")).left_behind == ALL_FILES
+    panicdb.export(source, target, roots=["1"])
+    merged = panicdb.export(source, target, roots=["2"], existing="merge")
+    assert merged.left_behind == named(runs__artifact_uri=1, trace_tags__value=2)
+    assert f"left behind: {merged.left_behind[0]}\n" in render.receipt_text(merged)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "spelled"),
+    [
+        ("source TEXT", "'s3://b/a'", "source"),
+        ("source TEXT, storage_location TEXT", "'models:/m', 's3://b/a'", "storage_location,source"),
+        ("source TEXT, storage_location TEXT", "'s3://b/a', NULL", "storage_location,source"),
+    ],
+    ids=["an older release", "a newer release", "a row of an older one"],
+)
+def test_what_one_of_several_columns_names_is_counted_once(make_db, columns, values, spelled):
+    source = make_db(TRACKED + REGISTRY.format(columns=columns, values=values))
+    assert named(**{f"model_versions__{spelled}": 1})[0] in commands.plan_clone(str(source)).left_behind
+
+
+def test_of_a_database_of_no_known_application_nothing_is_said_of_files(make_db):
+    source = make_db(TRACKED + "DROP TABLE latest_metrics;")
+    assert commands.plan_clone(str(source)).left_behind == ()
 
 
 @pytest.mark.parametrize("verb", ["export", "export by condition", "clone"])

@@ -18,6 +18,7 @@ WAYS: Mapping[Way, str] = {
     "bypass": "past its env.py",
     "command": "by its own command",
 }
+MIGRATED = "what its migrations build"
 LISTED = 20
 """Differences that an error lists; all of them are in the receipt of a copy, and in `panicdb drift --json`."""
 
@@ -54,7 +55,10 @@ class Built:
         return {
             "method": self.method,
             "reason": self.reason,
-            "differences": [told(difference) for difference in self.differences],
+            "differences": [
+                told(difference, "the target" if self.method == "given" else MIGRATED)
+                for difference in self.differences
+            ],
             "cleared": dict(self.cleared),
             "way": self.way,
             "protection": self.protection,
@@ -64,9 +68,9 @@ class Built:
         }
 
 
-def told(difference: Difference) -> str:
-    """Say what of the live schema is not what its migrations build."""
-    return f"{difference.severity}: {difference.describe('the source', 'what its migrations build')}"
+def told(difference: Difference, other: str = MIGRATED) -> str:
+    """Say what of the live schema is not what its migrations build, or not as some other one has it."""
+    return f"{difference.severity}: {difference.describe('the source', other)}"
 
 
 @dataclass(frozen=True)
@@ -294,10 +298,13 @@ def _not_built_across(built: Built, staging: Staging) -> HistoryError:
     listed = [told(difference) for difference in blocking[:LISTED]]
     more = len(blocking) - LISTED
     lines = [*listed, *([f"and {more} more"] if more > 0 else []), *built.failures]
+    hint = "`panicdb drift` tells whether the source is what its migrations build on its own engine"
+    if staging.fills:
+        hint += "; a database that the application itself made is filled as it stands, once it holds no rows"
     return HistoryError(
         f"rows of the source would not fit into what its migrations build on {staging.engine}:\n  "
         + "\n  ".join(lines),
-        hint="`panicdb drift` tells whether the source is what its migrations build on its own engine",
+        hint=hint,
     )
 
 

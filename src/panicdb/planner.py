@@ -7,13 +7,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from panicdb import closure as closures
-from panicdb.backends.base import OrderedJoin, Snapshot
+from panicdb import profiles
+from panicdb.backends.base import CopyStep, OrderedJoin, Snapshot, rows_of
 from panicdb.closure import Closure
 from panicdb.links import Graph
+from panicdb.profiles import Files
 from panicdb.references import count_dangling
 from panicdb.revisions import Route
 from panicdb.roots import ROOT
-from panicdb.values import Catalog, CatalogTable, Link, Selection, Violations
+from panicdb.values import Catalog, CatalogTable, Link, Selection, Violations, dotted
 
 SAMPLED_ROWS = 200
 WEIGHED_FROM = 10_000_000
@@ -64,7 +66,7 @@ class Plan:
     kept: Mapping[str, int]
     """Rows by the link that dangles in the source and is kept so."""
     left_behind: tuple[str, ...]
-    """Rows of the source that no target gets, in words."""
+    """What no target gets, in words: rows of the source, and files that rows which travel point to."""
     notes: tuple[str, ...]
     losses: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Between engines: what will not arrive as it is, as rows by column and class of loss."""
@@ -103,7 +105,10 @@ def plan_subset(snapshot: Snapshot, closure: Closure, route: Route, *, measure: 
         empty={entry.name: count_rows(snapshot, entry) for entry in entries if entry.name not in names},
         policies={str(link): str(policy) for link, policy in closure.graph.policies.items()},
         kept={str(link): count for link, count in closure.kept.items()},
-        left_behind=snapshot.left_behind(),
+        left_behind=(
+            *snapshot.left_behind(),
+            *_count_files(snapshot, {name: closure.keys[name] for name in names}),
+        ),
         notes=snapshot.notes(),
     )
 
@@ -144,7 +149,7 @@ def plan_whole(snapshot: Snapshot, graph: Graph, route: Route, violations: Viola
         empty={name: 0 for name, rows in counts.items() if not rows},
         policies={},
         kept={str(link): count for link, count in found.items()},
-        left_behind=snapshot.left_behind(),
+        left_behind=(*snapshot.left_behind(), *_count_files(snapshot, dict.fromkeys(counts))),
         notes=snapshot.notes(),
     )
 
@@ -172,6 +177,30 @@ def find_violations(snapshot: Snapshot, graph: Graph) -> Mapping[Link, int]:
 def count_rows(snapshot: Snapshot, entry: CatalogTable) -> int:
     """Count the rows of a table."""
     return int(snapshot.connection.scalar(sa.select(sa.func.count()).select_from(entry.table)) or 0)
+
+
+def _count_files(snapshot: Snapshot, travelling: Mapping[str, sa.Table | None]) -> tuple[str, ...]:
+    """Say how many rows that travel name files: by table, the keys of these rows, or None for all. Reads only."""
+    found = (
+        (each, _count_naming(snapshot, each, travelling[each.table]))
+        for each in profiles.files(snapshot.catalog)
+        if each.table in travelling
+    )
+    return tuple(
+        f"{count:,} rows of {dotted(each.table, each.columns)} name files, which stay where they are"
+        for each, count in found
+        if count
+    )
+
+
+def _count_naming(snapshot: Snapshot, files: Files, keys: sa.Table | None) -> int:
+    entry = snapshot.catalog.tables[files.table]
+    row = entry.table.alias("t")
+    named = sa.or_(*(row.c[name] != "" for name in files.columns))  # neither NULL nor empty
+    only = [row.c["key"].in_(files.keys)] if files.keys else []
+    rows = rows_of(CopyStep(entry, keys, row, {}))
+    statement = sa.select(sa.func.count()).select_from(rows).where(named, *only)
+    return int(snapshot.connection.scalar(statement) or 0)
 
 
 def _plan_table(closure: Closure, entry: CatalogTable, *, measure: bool) -> TablePlan:

@@ -10,6 +10,16 @@ from panicdb.values import Catalog, CatalogTable, LinkOption, Selection
 
 
 @dataclass(frozen=True)
+class Files:
+    """Columns of a table that name files outside of the database, any of them."""
+
+    table: str
+    columns: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    """In a table of keys and values: those, in its column `key`, whose values do so; else every row may."""
+
+
+@dataclass(frozen=True)
 class Profile:
     """One application. `tables` recognise it; `whole` and `links` hold unless the user says otherwise.
 
@@ -26,6 +36,8 @@ class Profile:
     links: tuple[tuple[str, ...], ...] = ()
     package: Package | None = None
     """Where the application has its migrations, if it is installed; the bundled history is found without."""
+    files: tuple[Files, ...] = ()
+    """Of any of its releases."""
 
 
 PANIC_TDA = Profile(
@@ -84,6 +96,14 @@ MLFLOW = Profile(
         # A gateway endpoint may name an experiment; it must not travel with it, for its secrets would.
         ("endpoints.experiment_id->experiments.experiment_id=stay",),
         ("guardrails.scorer_id,scorer_version->scorer_versions.scorer_id,scorer_version=stay",),
+    ),
+    files=(
+        Files("experiments", ("artifact_location",)),
+        Files("runs", ("artifact_uri",)),
+        Files("logged_models", ("artifact_location",)),
+        # A release that has the former falls back on the latter, which may name a model or a run instead of a place.
+        Files("model_versions", ("storage_location", "source")),
+        Files("trace_tags", ("value",), keys=("mlflow.artifactLocation", "mlflow.trace.archiveLocation")),
     ),
 )
 OPTUNA = Profile(
@@ -197,6 +217,18 @@ def _overrides(said: LinkOption, known: LinkOption) -> bool:
     """A user's word on the same columns, to the same parent if one is named, replaces the profile's."""
     same_columns = (said.child, said.child_columns) == (known.child, known.child_columns)
     return same_columns and said.parent in (None, known.parent)
+
+
+def files(catalog: Catalog) -> tuple[Files, ...]:
+    """Return the columns of a database that are known to name files outside of it."""
+    profile = recognise(catalog)
+    ordinary = {entry.name: entry.table.c for entry in catalog.ordinary()}
+    there = [
+        replace(each, columns=tuple(name for name in each.columns if name in ordinary[each.table]))
+        for each in (profile.files if profile else ())
+        if each.table in ordinary and (not each.keys or "key" in ordinary[each.table])
+    ]
+    return tuple(each for each in there if each.columns)
 
 
 def labels(catalog: Catalog, root: CatalogTable) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class Receipt:
     empty: Mapping[str, int]
     kept: Mapping[str, int]
     left_behind: tuple[str, ...]
-    """Rows of the source that no target gets, in words."""
+    """What no target gets, in words: rows of the source, and files that rows which travelled point to."""
     checks: tuple[str, ...]
     place: str
     """Where the target is, as it was named. Not in the file, which may travel with the target."""

@@ -163,6 +163,7 @@ def _merge_text(receipt: Receipt) -> str:
     lines = [
         *columns(("table", "rows", "were there", "added"), rows, right=(1, 2, 3)),
         "",
+        *(f"left behind: {each}" for each in receipt.left_behind),
         f"{added:,} rows added to {receipt.place}, which holds {receipt.rows:,} rows in {len(receipt.tables)} tables",
         f"checked before the commit: {', '.join(receipt.checks)}",
     ]

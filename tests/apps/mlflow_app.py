@@ -1,9 +1,11 @@
 """MLflow at work, run by an environment of its own.
 
-    make DB              fill a new store through MLflow's client
-    purge DB EXPERIMENT  delete its first run for good, with `mlflow gc`
-    check DB EXPERIMENT  print, as JSON, what MLflow shows of one experiment, and what else there is
+    make DB                 fill a new store through MLflow's client
+    purge DB EXPERIMENT     delete its first run for good, with `mlflow gc`
+    check DB EXPERIMENT     print, as JSON, what MLflow shows of one experiment, and what else there is
+    continue DB EXPERIMENT  log one more run, and one run in a new experiment; print what MLflow then shows of them
 
+DB is the path of a SQLite file, or the address of a server's database.
 Only one call goes deeper than MLflow's client: its own call for the records of an evaluation
 dataset wants pandas, which the store below it does without.
 """
@@ -37,12 +39,12 @@ MODEL = "classifier"
 CLOCK = 1_700_000_000_000  # milliseconds since the epoch
 
 
-def store_uri(database: Path) -> str:
+def store_uri(database: str) -> str:
     """Spell a database as MLflow wants it."""
-    return f"sqlite:///{database.resolve()}"
+    return database if "://" in database else f"sqlite:///{Path(database).resolve()}"
 
 
-def open_store(database: Path) -> MlflowClient:
+def open_store(database: str) -> MlflowClient:
     """Return MLflow's client on a database, which MLflow may write to, or make, by opening it."""
     mlflow.set_tracking_uri(store_uri(database))
     return MlflowClient()
@@ -51,7 +53,7 @@ def open_store(database: Path) -> MlflowClient:
 # -- make ------------------------------------------------------------------------------------------
 
 
-def make(database: Path) -> None:
+def make(database: str) -> None:
     """Fill a new store with experiments 1, 2 and 3, the last one deleted the way MLflow deletes."""
     client = open_store(database)
     client.create_registered_model(
@@ -145,7 +147,7 @@ def make_records(client: MlflowClient, dataset: str) -> None:
 # -- purge -----------------------------------------------------------------------------------------
 
 
-def purge(database: Path, experiment: str) -> None:
+def purge(database: str, experiment: str) -> None:
     """Delete the first run of an experiment, and whatever else is marked deleted, for good."""
     client = open_store(database)
     client.delete_run(client.search_runs([experiment], order_by=["start_time"])[0].info.run_id)
@@ -157,7 +159,7 @@ def purge(database: Path, experiment: str) -> None:
 # -- check -----------------------------------------------------------------------------------------
 
 
-def check(database: Path, experiment: str) -> dict[str, Any]:
+def check(database: str, experiment: str) -> dict[str, Any]:
     """Say what MLflow shows: `shown` of the experiment, `held` of everything in the database."""
     client = open_store(database)
     runs = [
@@ -186,6 +188,20 @@ def check(database: Path, experiment: str) -> dict[str, Any]:
             ),
             "versions": sorted(int(version.version) for version in versions),
         },
+    }
+
+
+def go_on(database: str, experiment: str) -> dict[str, Any]:
+    """Log a run beside the others, and one in a new experiment, whose number the database gives; show them."""
+    client = open_store(database)
+    new = client.create_experiment("afterwards", artifact_location="file:///nowhere/afterwards")
+    runs = [make_run(client, experiment, number=8, index=0), make_run(client, new, number=9, index=0)]
+    make_trace(client, new, runs[1])
+    shown = [show_run(client, client.get_run(run)) for run in runs]
+    return {
+        "experiment": int(new),
+        "runs": [{key: run[key] for key in ("name", "data", "history")} for run in shown],
+        "traces": [len(run["traces"]) for run in shown],
     }
 
 
@@ -244,10 +260,12 @@ def plain(value: Any) -> Any:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["make", path]:
-            make(Path(path))
+            make(path)
         case ["purge", path, chosen]:
-            purge(Path(path), chosen)
+            purge(path, chosen)
         case ["check", path, chosen]:
-            print(json.dumps(plain(check(Path(path), chosen))))
+            print(json.dumps(plain(check(path, chosen))))
+        case ["continue", path, chosen]:
+            print(json.dumps(plain(go_on(path, chosen))))
         case _:
             sys.exit(__doc__)

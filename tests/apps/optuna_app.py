@@ -1,11 +1,13 @@
 """Optuna at work, run by an environment of its own.
 
     make DB             fill a new storage through Optuna's own API
+    open DB             open a storage; in an empty database Optuna makes its tables then
     check DB STUDY      print, as JSON, what Optuna shows of one study, and of what else there is
     continue DB STUDY   run two more trials, print them likewise
 
-A study is named by its number in the database. The sampler is seeded and learns from the trials it
-finds, so two copies of a study that hold the same continue in the same way.
+DB is the path of a SQLite file, or the address of a server's database. A study is named by its number in it. The
+sampler is seeded and learns from the trials it finds, so two copies of a study that hold the same continue in the same
+way.
 """
 
 import json
@@ -26,12 +28,13 @@ TRIALS = 5
 FURTHER = 2
 
 
-def open_storage(database: Path) -> RDBStorage:
+def open_storage(database: str) -> RDBStorage:
     """Return Optuna's storage on a database, with the heartbeats that leave rows of their own."""
-    return RDBStorage(f"sqlite:///{database.resolve()}", heartbeat_interval=60)
+    url = database if "://" in database else f"sqlite:///{Path(database).resolve()}"
+    return RDBStorage(url, heartbeat_interval=60)
 
 
-def open_study(database: Path, number: int) -> Study:
+def open_study(database: str, number: int) -> Study:
     """Return a study of a database by its number."""
     storage = open_storage(database)
     name = storage.get_study_name_from_id(number)
@@ -39,7 +42,7 @@ def open_study(database: Path, number: int) -> Study:
     return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
 
 
-def make(database: Path) -> None:
+def make(database: str) -> None:
     """Fill a new storage with studies 1, 2 and 3 of five trials each."""
     storage = open_storage(database)
     for number, (name, directions) in enumerate(STUDIES.items(), start=1):
@@ -73,7 +76,7 @@ def measure(trial: Trial) -> float | tuple[float, float]:
     return math.inf if trial.number == 3 else value
 
 
-def check(database: Path, number: int) -> dict[str, Any]:
+def check(database: str, number: int) -> dict[str, Any]:
     """Say what Optuna shows: `shown` of the study, `held` of everything in the database."""
     study = open_study(database, number)
     best = study.best_trials if len(study.directions) > 1 else [study.best_trial]
@@ -106,7 +109,7 @@ def show_trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def go_on(database: Path, number: int) -> dict[str, Any]:
+def go_on(database: str, number: int) -> dict[str, Any]:
     """Run further trials and show those, without the time at which they ran."""
     study = open_study(database, number)
     study.optimize(measure, n_trials=FURTHER)
@@ -132,10 +135,12 @@ def plain(value: Any) -> Any:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["make", path]:
-            make(Path(path))
+            make(path)
+        case ["open", path]:
+            open_storage(path)
         case ["check", path, chosen]:
-            print(json.dumps(plain(check(Path(path), int(chosen)))))
+            print(json.dumps(plain(check(path, int(chosen)))))
         case ["continue", path, chosen]:
-            print(json.dumps(plain(go_on(Path(path), int(chosen)))))
+            print(json.dumps(plain(go_on(path, int(chosen)))))
         case _:
             sys.exit(__doc__)

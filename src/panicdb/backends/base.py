@@ -266,6 +266,8 @@ class Staging(ABC):
     engine: ClassVar[str]
     keeps_steps: ClassVar[bool]
     """The guarded child can keep a copy of the draft after each revision that it runs."""
+    fills: ClassVar[bool]
+    """A target may be given with its schema, and without rows: see `stands`."""
     needed: int = 0
     """About the bytes that the target will take; for messages only."""
 

@@ -76,6 +76,7 @@ class PostgreSQLStaging(Staging):
 
     engine: ClassVar[str] = "postgresql"
     keeps_steps: ClassVar[bool] = False
+    fills: ClassVar[bool] = True
 
     def __init__(
         self, place: Place, draft: Address, directory: str, monitor: Monitor, common: Session | None

@@ -130,8 +130,14 @@ class PostgreSQLSnapshot(Snapshot):
         return True
 
     def match(self, parent: sa.ColumnElement[Any], child: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
-        """See `Snapshot`: a foreign key compares under its parent's collation, by the operator of its parent's type."""
+        """See `Snapshot`: a foreign key compares under its parent's collation, by the operator of its parent's type.
+
+        A link that was declared may lead from text to something else: no operator is for both, so both are text then.
+        """
         theirs, ours = _info(parent)["collation"], _info(child)["collation"]
+        if _is_text(parent) != _is_text(child):
+            under = theirs or 'pg_catalog."C"'  # what is no text has no collation
+            return Collated(sa.cast(parent, sa.Text), under) == Collated(sa.cast(child, sa.Text), under)
         if theirs is not None and ours is not None and theirs != ours:
             child = Collated(child, theirs)
         if _info(parent)["base"] == PADDED and _info(child)["base"] != PADDED:
@@ -161,8 +167,13 @@ class PostgreSQLSnapshot(Snapshot):
         other: CatalogTable,
         other_columns: tuple[str, ...],
     ) -> bool:
-        """See `Snapshot`."""
-        del other, other_columns
+        """See `Snapshot`: no index serves a comparison as text of what is none, or under another collation."""
+        pairs = [
+            (table.table.c[ours], other.table.c[theirs])
+            for ours, theirs in zip(columns, other_columns, strict=True)
+        ]
+        if any(_is_text(ours) != _is_text(theirs) for ours, theirs in pairs):
+            return False
         return any(index[0] in columns for index in table.indexes)
 
     def column_type(self, entry: CatalogTable, column: str) -> ColumnType:
@@ -397,6 +408,10 @@ def _info(column: sa.ColumnElement[Any]) -> Mapping[str, Any]:
     """An alias's column is its table's."""
     (original,) = column.base_columns
     return original.info  # type: ignore[no-any-return]
+
+
+def _is_text(column: sa.ColumnElement[Any]) -> bool:
+    return bool(_info(column)["category"] == "S")
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class SQLiteStaging(Staging):
 
     engine: ClassVar[str] = "sqlite"
     keeps_steps: ClassVar[bool] = True
+    fills: ClassVar[bool] = False
 
     def __init__(self, place: Place, directory: str, lock: int, monitor: Monitor) -> None:
         self._place = place
