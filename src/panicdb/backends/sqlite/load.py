@@ -3,7 +3,9 @@
 import os
 import shutil
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +23,8 @@ from panicdb.values import CatalogTable, Kind, Monitor, Progress
 
 EXPLAIN = "explain"
 """What a connection's `info` holds: it says in words what went wrong below SQLAlchemy."""
-VALUES_AT_ONCE = 300
-"""What one statement inserts. More is no faster; SQLite before 3.32 allows 999 parameters."""
+ROWS_AT_ONCE, BYTES_AT_ONCE, BATCHES_AHEAD = 1_000, 1 << 20, 2
+"""What one statement inserts, and how many of them may wait."""
 TARGET_CACHE_KIB = 49_152
 """Room for the inner pages of the target's B-trees; more would only cost memory, much less makes inserts thrash."""
 INDEX_CACHE_KIB = 16_384
@@ -112,11 +114,14 @@ def create_file(path: str, header: Mapping[str, Any]) -> None:
 
 @contextmanager
 def building(
-    path: str, monitor: Monitor, explain: Callable[[BaseException], BaseException]
+    path: str, monitor: Monitor | None, explain: Callable[[BaseException], BaseException]
 ) -> Iterator[sa.Connection]:
-    """Open the private file for writing, without a journal: it is thrown away if anything fails."""
+    """Open the private file for writing, without a journal: it is thrown away if anything fails.
+
+    Without a monitor, whoever uses the connection has to ask whether to stop.
+    """
     with closing(files.connect(path, "rw")) as raw:
-        interrupted = watch(raw, monitor.tick)
+        interrupted = watch(raw, monitor.tick) if monitor is not None else lambda: None
 
         def translate(error: BaseException) -> BaseException:
             if files.error_name(error) == "SQLITE_INTERRUPT":
@@ -277,18 +282,23 @@ def receive(
     tables: Mapping[str, CatalogTable],
     arrivals: Sequence[Arrival],
     begin: Callable[[str], None],
+    monitor: Monitor,
 ) -> None:
     """Insert the rows of another engine, in one transaction; `begin` is called with each table's name."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     connection.exec_driver_sql("BEGIN")
     for arrival in arrivals:
         begin(arrival.table)
-        _take_in(connection, f"main.{quote(tables[arrival.table].name)}", arrival)
+        _take_in(connection, f"main.{quote(tables[arrival.table].name)}", arrival, monitor)
     connection.exec_driver_sql("COMMIT")
 
 
 def count_repeated(
-    connection: sa.Connection, entry: CatalogTable, arrival: Arrival, keys: Sequence[tuple[str, ...]]
+    connection: sa.Connection,
+    entry: CatalogTable,
+    arrival: Arrival,
+    keys: Sequence[tuple[str, ...]],
+    monitor: Monitor,
 ) -> tuple[int, ...]:
     """See `Staging`. A table made of a query has its affinities, but not its collations."""
     quote = connection.dialect.identifier_preparer.quote_identifier
@@ -296,7 +306,7 @@ def count_repeated(
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE compared AS SELECT {columns} FROM main.{quote(entry.name)} WHERE 0"
     )
-    _take_in(connection, "temp.compared", arrival)
+    _take_in(connection, "temp.compared", arrival, monitor)
     counts = []
     for key in keys:
         there = " AND ".join(f"{quote(name)} IS NOT NULL" for name in key)
@@ -312,14 +322,27 @@ def count_repeated(
     return tuple(counts)
 
 
-def _take_in(connection: sa.Connection, into: str, arrival: Arrival) -> None:
+def _take_in(connection: sa.Connection, into: str, arrival: Arrival, monitor: Monitor) -> None:
+    """Let a thread insert what this one reads: SQLite lets go of Python while it works on a statement.
+
+    That needs statements of many rows, and nothing that asks Python in between: so it is asked here whether to stop.
+    """
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type: it was made from one
     quote = connection.dialect.identifier_preparer.quote_identifier
+    width = len(arrival.columns)
     insert = f"INSERT INTO {into} ({', '.join(map(quote, arrival.columns))}) VALUES "
+    most = max(1, min(ROWS_AT_ONCE, raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width))
     try:
-        for block in arrival.lines:
-            _insert(raw, insert, len(arrival.columns), parse_lines(block, arrival.readers))
+        with ThreadPoolExecutor(max_workers=1) as loader:
+            pending: deque[Future[None]] = deque()
+            for values in _batches(arrival, most * width):
+                monitor.tick()
+                pending.append(loader.submit(_insert, raw, insert, width, values))
+                if len(pending) > BATCHES_AHEAD:
+                    pending.popleft().result()
+            for each in pending:
+                each.result()
     except sqlite3.IntegrityError as error:
         raise TransferError(
             f"{arrival.table}: the target's schema refused a row of the source: {error}",
@@ -329,16 +352,27 @@ def _take_in(connection: sa.Connection, into: str, arrival: Arrival) -> None:
         raise connection.info[EXPLAIN](error) from error
 
 
+def _batches(arrival: Arrival, size: int) -> Iterator[list[Any]]:
+    """Give the values of many rows, but no more than so many values, and few where they are large."""
+    values: list[Any] = []
+    length = 0
+    for block in arrival.lines:
+        values += parse_lines(block, arrival.readers)
+        length += len(block)
+        while len(values) >= size:
+            yield values[:size]
+            del values[:size]
+            length = 0
+        if length > BYTES_AT_ONCE:
+            yield values
+            values, length = [], 0
+    if values:
+        yield values
+
+
 def _insert(raw: sqlite3.Connection, insert: str, width: int, values: list[Any]) -> None:
-    """Many rows by one statement take 60 % of the time of one by one; what is left over goes one by one."""
-    together = max(1, VALUES_AT_ONCE // width)
-    size = together * width
-    whole = len(values) // size * size
     row = f"({', '.join('?' * width)})"
-    for start, end, rows in ((0, whole, together), (whole, len(values), 1)):
-        step = rows * width
-        parts = (values[place : place + step] for place in range(start, end, step))
-        raw.executemany(insert + ", ".join([row] * rows), parts)
+    raw.execute(insert + ", ".join([row] * (len(values) // width)), values)
 
 
 def continue_after(connection: sa.Connection, counters: Mapping[str, int]) -> None:

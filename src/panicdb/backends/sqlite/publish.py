@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -132,8 +133,8 @@ class SQLiteStaging(Staging):
         """See `Staging`."""
         with self.open() as built:
             entry = built.catalog.tables[arrival.table]
-        with self._building() as connection:
-            return loading.count_repeated(connection, entry, arrival, keys)
+        with self._taking_in() as connection:
+            return loading.count_repeated(connection, entry, arrival, keys, self._monitor)
 
     def receive(
         self, arrivals: Sequence[Arrival], counters: Mapping[str, int], monitor: Monitor, total: int
@@ -143,11 +144,14 @@ class SQLiteStaging(Staging):
             tables = built.catalog.tables
         with self._building() as connection:
             indexes = loading.put_aside(connection, "index")
-            loading.receive(connection, tables, arrivals, partial(self._gauge, monitor, total))
-            monitor.gauge = None
-            monitor.report(Progress("building indexes"))
+        with self._taking_in() as connection:
+            loading.receive(connection, tables, arrivals, partial(self._gauge, monitor, total), monitor)
+        monitor.gauge = None
+        monitor.report(Progress("building indexes"))
+        with self._building() as connection, self._writing_back():
             loading.continue_after(connection, counters)
-            loading.finish(connection, loading.of_another_engine(), (*indexes, *self._later), whole=False)
+            source = loading.of_another_engine()
+            loading.finish(connection, source, (*indexes, *self._later), whole=False)
 
     def _gauge(self, monitor: Monitor, total: int, table: str) -> None:
         def gauge() -> Progress:
@@ -179,12 +183,7 @@ class SQLiteStaging(Staging):
             else:
                 self._name(receipt_path)
         except OSError as error:
-            if files.is_full(error):
-                raise self.explain(error) from error
-            raise TransferError(
-                f"{self._place.shown}: publishing failed: {error.strerror or error}",
-                hint="look at the directory of the target: its rights, its file system, its room",
-            ) from error
+            raise self._unwritten(error) from error
         self._sync_directory()
         if receipt_path is not None:
             publish_receipt(
@@ -214,6 +213,34 @@ class SQLiteStaging(Staging):
     def _building(self) -> Iterator[sa.Connection]:
         with loading.building(self._path, self._monitor, self.explain) as connection:
             yield connection
+
+    @contextmanager
+    def _taking_in(self) -> Iterator[sa.Connection]:
+        """As `_building`, for what asks by itself whether to stop."""
+        with loading.building(self._path, None, self.explain) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing_back(self) -> Iterator[None]:
+        """Let the disk begin with what is written, while the rest is built: the publication waits less for it.
+
+        What fails is told once, by whichever sync comes first, so this one has to be heard.
+        """
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            begun = beside.submit(sync, self._path)
+            yield
+        try:
+            begun.result()
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> BaseException:
+        if files.is_full(error):
+            return self.explain(error)
+        return TransferError(
+            f"{self._place.shown}: publishing failed: {error.strerror or error}",
+            hint="look at the directory of the target: its rights, its file system, its room",
+        )
 
     def explain(self, error: BaseException) -> BaseException:
         """Say in words what went wrong while the draft was built."""
