@@ -156,12 +156,30 @@ def test_a_database_that_is_given_with_its_schema_is_filled(make_pg, tmp_path):
     assert panicdb.verify(str(source), given).verdict is Verdict.EXACT
 
 
-def test_a_changed_value_is_found(lab, postgres, make_pg):
-    panicdb.clone(str(lab[0]), postgres.url("lab"))
-    postgres.execute("UPDATE run SET seed = seed + 1 WHERE id = (SELECT min(id::text)::uuid FROM run)", "lab")
-    report = panicdb.verify(str(lab[0]), postgres.url("lab"))
-    assert report.verdict is Verdict.DIFFERENT
-    assert [finding.code for finding in report.findings] == ["CNT003"]
+def test_what_differs_is_named_as_it_is_stored(lab, postgres, make_pg):
+    """So that it can be looked for; compared is another form."""
+    server = postgres.url("lab")
+    panicdb.clone(str(lab[0]), server)
+    changed, missing = postgres.execute("SELECT id::text FROM run ORDER BY id LIMIT 2", "lab")
+    hexes = [text.replace("-", "") for (text,) in (changed, missing)]
+    with closing(sqlite3.connect(lab[0])) as connection:
+        seed = connection.execute("SELECT seed FROM run WHERE id = ?", (hexes[0],)).fetchone()[0]
+    postgres.execute("UPDATE run SET seed = seed + 1 WHERE id = %s::uuid", "lab", changed)
+    postgres.execute(
+        "SET session_replication_role = replica; DELETE FROM run WHERE id = " + f"'{missing[0]}'", "lab"
+    )
+    there = panicdb.verify(str(lab[0]), server, show_values=True)
+    found = [each for each in there.findings if each.code.startswith("CNT")]
+    assert [each.text for each in found] == [
+        f"run: 1 row missing in the target: id = '{hexes[1]}'",
+        f"run: 1 row otherwise in the target (seed): id = '{hexes[0]}'",
+    ]
+    assert found[1].details == (f"id = '{hexes[0]}': seed {seed} became '{seed + 1}'",)
+    back = panicdb.verify(server, str(lab[0]))
+    assert [each.text for each in back.findings if each.code.startswith("CNT")] == [
+        f"run: 1 row in the target only: id = '{hexes[1]}'",
+        f"run: 1 row otherwise in the target (seed): id = '{changed[0]}'",
+    ]
 
 
 def test_the_plan_tells_what_would_be_lost_and_writes_nothing(lab, postgres, make_pg):

@@ -130,7 +130,12 @@ def _formed(
     stored: Iterable[tuple[Any, ...]], forms: Sequence[Callable[[Any], Any]]
 ) -> Iterator[tuple[Any, ...]]:
     for row in stored:
-        yield tuple(None if value is None else form(value) for value, form in zip(row, forms, strict=True))
+        yield in_forms(row, forms)
+
+
+def in_forms(row: Sequence[Any], forms: Sequence[Callable[[Any], Any]]) -> tuple[Any, ...]:
+    """Bring the values of a row into their forms."""
+    return tuple(None if value is None else form(value) for value, form in zip(row, forms, strict=True))
 
 
 def _repeated(snapshot: Snapshot, rows: Rows) -> Iterator[tuple[Any, ...]]:

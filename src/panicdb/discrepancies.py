@@ -1,6 +1,6 @@
 """Which rows differ, where a table's digest does: found by key, in bounded memory, whatever the engines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from panicdb import contents
 from panicdb.backends.base import Snapshot
-from panicdb.backends.pairing import Found, Hashed, paired
+from panicdb.backends.pairing import Found, Hashed, Pairs, paired
 from panicdb.contents import Rows
 from panicdb.digest import encode
 from panicdb.values import CatalogTable, Monitor, Progress, quote_name
@@ -95,7 +95,7 @@ def locate(
     """Read one table on both sides once more, and name what differs. Reads only, but for a temporary file.
 
     Columns that only one side has count as NULL on the other. The target may have `further` rows, too. `forms` are
-    those of the target's values, where it is of another engine: then columns that differ are not named.
+    those of the target's values, where it is of another engine: compared are the forms, shown is what is stored.
     """
     monitor.report(Progress("locating differences", entry.name))
     there = target.catalog.tables[entry.name]
@@ -109,16 +109,17 @@ def locate(
         limit=LISTED,
         further=() if more is None else _hashed(more, key),
     )
+    told = _Telling(key) if not forms else _tell_across(key, pairs, (ours, more), theirs)
     changed = tuple(
-        Changed(spelled(key, packed), _differing((ours, more), theirs, key, packed))
+        Changed(told.key(packed), told.differing((ours, more), theirs, packed))
         for packed in pairs.changed.first
     )
     return Discrepancies(
         table=entry.name,
-        missing=_spelled(key, pairs.missing),
-        extra=_spelled(key, pairs.extra),
+        missing=told.listed(pairs.missing),
+        extra=told.listed(pairs.extra),
         changed=Listed(pairs.changed.count, tuple(each.key for each in changed)),
-        repeated=_spelled(key, pairs.repeated),
+        repeated=told.listed(pairs.repeated),
         rows=changed,
         keyed=bool(key),
     )
@@ -139,25 +140,92 @@ def _hashed(side: _Side, key: tuple[str, ...]) -> Iterator[Hashed]:
         yield (encode([row[place] for place in places]), hashed) if key else (hashed, b"")
 
 
-def _differing(
-    ours: Sequence[_Side | None], theirs: _Side, key: tuple[str, ...], packed: bytes
-) -> tuple[Differing, ...]:
-    rows = (_row(side, key, packed) for side in ours if side is not None)
-    one = next((row for row in rows if row is not None), None)
-    other = _row(theirs, key, packed)
-    if one is None or other is None:
-        return ()
+@dataclass(frozen=True)
+class _Stored:
+    """A row as it is stored, and in its forms."""
+
+    values: Sequence[Any]
+    forms: Sequence[Any]
+
+
+class _Telling:
+    """How keys and differences are spelled: as they are compared, which within one engine is as they are stored."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def key(self, packed: bytes) -> str:
+        return spelled(self.names, packed)
+
+    def listed(self, found: Found) -> Listed:
+        return Listed(found.count, tuple(map(self.key, found.first)))
+
+    def differing(self, ours: Sequence[_Side | None], theirs: _Side, packed: bytes) -> tuple[Differing, ...]:
+        rows = (_row(side, self.names, packed) for side in ours if side is not None)
+        one = next((row for row in rows if row is not None), None)
+        other = _row(theirs, self.names, packed)
+        if one is None or other is None:
+            return ()
+        return _compared(theirs.rows.columns, _Stored(one, one), _Stored(other, other))
+
+
+class _TellingAcross(_Telling):
+    """A form is nothing that a user could look for: what is told was picked out of the rows of both sides."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        places: Sequence[int],
+        ours: Mapping[bytes, _Stored],
+        theirs: Mapping[bytes, _Stored],
+    ) -> None:
+        super().__init__(names)
+        self._places, self._ours, self._theirs = places, ours, theirs
+
+    def key(self, packed: bytes) -> str:
+        row = self._ours.get(packed) or self._theirs.get(packed)
+        if row is None:
+            return super().key(packed)
+        values = (row.values[place] for place in self._places)
+        return _spell_pairs(self.names, values)
+
+    def differing(self, ours: Sequence[_Side | None], theirs: _Side, packed: bytes) -> tuple[Differing, ...]:
+        del ours
+        one, other = self._ours.get(packed), self._theirs.get(packed)
+        return () if one is None or other is None else _compared(theirs.rows.columns, one, other)
+
+
+def _tell_across(key: tuple[str, ...], pairs: Pairs, ours: Sequence[_Side | None], theirs: _Side) -> _Telling:
+    found = (pairs.missing, pairs.extra, pairs.changed, pairs.repeated)
+    wanted = frozenset(packed for each in found for packed in each.first) if key else frozenset()
+    mine = _pick([side for side in ours if side is not None], key, wanted)
+    places = [theirs.rows.columns.index(name) for name in key]
+    return _TellingAcross(key, places, mine, _pick([theirs], key, wanted))
+
+
+def _pick(sides: Sequence[_Side], key: tuple[str, ...], wanted: frozenset[bytes]) -> Mapping[bytes, _Stored]:
+    """Read rows once more and keep those with these keys. A form can't be looked for, so all are read."""
+    found: dict[bytes, _Stored] = {}
+    for side in sides if wanted else ():
+        places = [side.rows.columns.index(name) for name in key]
+        for row in contents.values(side.snapshot, replace(side.rows, forms=())):
+            formed = contents.in_forms(row, side.rows.forms)
+            packed = encode([formed[place] for place in places])
+            if packed in wanted:
+                found.setdefault(packed, _Stored(row, formed))
+    return found
+
+
+def _compared(columns: Sequence[str], one: _Stored, other: _Stored) -> tuple[Differing, ...]:
     return tuple(
-        Differing(name, _literal(mine), _literal(its))
-        for name, mine, its in zip(theirs.rows.columns, one, other, strict=True)
-        if encode((mine,)) != encode((its,))
+        Differing(name, _literal(one.values[place]), _literal(other.values[place]))
+        for place, name in enumerate(columns)
+        if encode((one.forms[place],)) != encode((other.forms[place],))
     )
 
 
 def _row(side: _Side, key: tuple[str, ...], packed: bytes) -> Sequence[Any] | None:
-    """Find a row by its key; what the engine calls equal need not be it. A form is nothing that it could look for."""
-    if side.rows.forms:
-        return None
+    """Find a row by its key; what the engine calls equal need not be it."""
     wanted = [_bound(value) for value in _unpacked(packed)]
     places = [side.rows.columns.index(name) for name in key]
     for statement in side.rows.statements:
@@ -180,15 +248,15 @@ def _unpacked(packed: bytes) -> list[Any]:
     return values
 
 
-def _spelled(key: tuple[str, ...], found: Found) -> Listed:
-    return Listed(found.count, tuple(spelled(key, packed) for packed in found.first))
-
-
 def spelled(key: tuple[str, ...], packed: bytes) -> str:
     """Spell a key as SQL does; rows without one by the beginning of their hash."""
     if not key:
         return f"row {packed.hex()[:16]}"
-    pairs = zip(key, _unpacked(packed), strict=True)
+    return _spell_pairs(key, _unpacked(packed))
+
+
+def _spell_pairs(key: Sequence[str], values: Iterable[Any]) -> str:
+    pairs = zip(key, values, strict=True)
     return ", ".join(f"{quote_name(name)} = {_literal(value)}" for name, value in pairs)
 
 

@@ -261,7 +261,9 @@ def _compare_across(
     run: Run,
 ) -> tuple[Expectation, Content]:
     found = equivalence.compare(rows.values(), snapshot, copy, run.monitor, contains=terms.contains)
-    content = Content(found.theirs, found.located, losses=found.losses, strict=terms.strict)
+    content = Content(
+        found.theirs, found.located, losses=found.losses, strict=terms.strict, values=terms.values
+    )
     return replace(expected, digests=found.ours), content
 
 

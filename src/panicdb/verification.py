@@ -325,7 +325,8 @@ def _check_content(expected: Expectation, content: Content) -> Found:
             for loss, count in losses.items()
         ]
     rows = sum(digest.rows for digest in expected.digests.values()) + sum(content.same.values())
-    how = "but for what had to be lost" if content.losses else "to the last byte"
+    exactly = "to the last byte" if expected.across is None else "every value"
+    how = "but for what had to be lost" if content.losses else exactly
     return found, f"{rows} rows in {len(expected.digests) + len(content.same)} tables, {how}"
 
 
