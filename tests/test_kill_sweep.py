@@ -153,7 +153,7 @@ def make_experiments(folder):
 
 SAMPLES = {
     "rollback": (
-        Fault("kill", every=30),
+        Fault("kill", every=60),
         Fault("interrupt", every=0),
         Fault("error", every=0),
         Fault("race", numbers=(0, 1), pause=0.05),
@@ -171,7 +171,7 @@ SAMPLES = {
         Fault("call", call="pwrite64", failure="ENOSPC", numbers=(1, 9)),
         Fault("hold", numbers=(0,)),
     ),
-    "migrations": (Fault("kill", kinds=("process", "child"), every=20),),
+    "migrations": (Fault("kill", kinds=("process", "child"), every=40),),
     "merge, rollback": (
         Fault("kill", kinds=("sql",), every=150),
         Fault("error", kinds=("sql",), every=150),
