@@ -69,6 +69,7 @@ class Interfering(Monitor):
             self.poll = self.act
 
 
+@pytest.mark.fault(26)
 @pytest.mark.parametrize(
     "step", ["looking at values", "copying", "building indexes", "checking", "publishing"]
 )
