@@ -326,12 +326,13 @@ def _take_in(connection: sa.Connection, into: str, arrival: Arrival, monitor: Mo
     """Let a thread insert what this one reads: SQLite lets go of Python while it works on a statement.
 
     That needs statements of many rows, and nothing that asks Python in between: so it is asked here whether to stop.
+    FAIL, for what a failed statement would take back is thrown away, and need not be kept aside meanwhile.
     """
     raw = connection.connection.driver_connection
     assert isinstance(raw, sqlite3.Connection)  # noqa: S101 - narrows the type: it was made from one
     quote = connection.dialect.identifier_preparer.quote_identifier
     width = len(arrival.columns)
-    insert = f"INSERT INTO {into} ({', '.join(map(quote, arrival.columns))}) VALUES "
+    insert = f"INSERT OR FAIL INTO {into} ({', '.join(map(quote, arrival.columns))}) VALUES "
     most = max(1, min(ROWS_AT_ONCE, raw.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) // width))
     try:
         with ThreadPoolExecutor(max_workers=1) as loader:
